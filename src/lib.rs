@@ -84,6 +84,7 @@
 //! what it keeps true, and what is elsewhere.
 pub mod clock;
 pub mod document;
+pub mod key;
 pub mod peer;
 pub mod problem;
 pub mod refusal;
