@@ -83,6 +83,7 @@
 //! `proxy/handler.rs`, then `auth/mod.rs`, then `server/mod.rs`. Every file begins by saying what it is for,
 //! what it keeps true, and what is elsewhere.
 pub mod clock;
+pub mod config;
 pub mod document;
 pub mod key;
 pub mod peer;

@@ -1,0 +1,114 @@
+//! What several settings must agree on, looked at when each of them is read.
+
+use crate::config::Address;
+use crate::config::Auth;
+use crate::config::Config;
+use crate::config::Source;
+use crate::config::Target;
+use crate::config::address;
+use crate::config::file;
+use crate::config::layers::Origin;
+use crate::config::reader::Reader;
+use crate::config::value::Wrong;
+
+impl Reader<'_, '_> {
+    /// Whether somebody said something about it: of two settings that disagree, that one is to blame.
+    fn is_written(&self, name: &str) -> bool {
+        let index = file::find(name).expect("settings are asked for by the names of the table");
+        let chosen = self.layers.chosen[index].as_ref();
+        chosen.is_some_and(|chosen| chosen.origin != Origin::Default)
+    }
+
+    /// No two sockets in one place, and keygate not its own upstream.
+    pub(super) fn sockets_agree(&mut self, config: &Config, target: Option<&Target>) {
+        if let Some(listen) = config
+            .listen
+            .iter()
+            .find(|listen| target.is_some_and(|to| address::reaches(to, listen)))
+        {
+            let wrong = Wrong::new(format!(
+                "keygate itself listens there ({listen}): requests would go in circles"
+            ))
+            .hint("give the service another port, or keygate: listen, KEYGATE_LISTEN or --listen");
+            self.problem("upstream", wrong);
+        }
+        let same = |one: &Address, other: &Address| match (one, other) {
+            (Address::Tcp(one), Address::Tcp(other)) => address::overlap(*one, *other),
+            (Address::Unix(one), Address::Unix(other)) => one == other,
+            (Address::Tcp(_), Address::Unix(_)) | (Address::Unix(_), Address::Tcp(_)) => false,
+        };
+        let again = config.listen.iter().enumerate().find_map(|(index, other)| {
+            config.listen[..index]
+                .iter()
+                .find(|one| same(one, other))
+                .map(|one| (one, other))
+        });
+        if let Some((one, other)) = again {
+            let wrong = Wrong::new(format!("{one} and {other} are the same place"))
+                .hint("keep one of the two");
+            self.problem("listen", wrong);
+        }
+        let telemetry = config.telemetry.listen.map(Address::Tcp);
+        if let Some(telemetry) = telemetry
+            && let Some(listen) = config.listen.iter().find(|listen| same(listen, &telemetry))
+        {
+            if self.is_written("telemetry.listen") {
+                let wrong = Wrong::new(format!("clients connect there already (listen: {listen})"))
+                    .hint("give telemetry a port of its own, or write none");
+                self.problem("telemetry.listen", wrong);
+            } else {
+                let wrong = Wrong::new(format!(
+                    "health and metrics are there already (telemetry.listen: {telemetry})"
+                ))
+                .hint("take another port, or give telemetry.listen one; none switches it off");
+                self.problem("listen", wrong);
+            }
+        }
+    }
+
+    /// A header carries a token or an identity, not both.
+    pub(super) fn headers_agree(&mut self, auth: &Auth) {
+        // Look-alikes with `_` count as the same name, because they are removed as well.
+        let folded = |name: &http::HeaderName| name.as_str().replace('_', "-");
+        let (id, name) = (folded(&auth.identity.id), folded(&auth.identity.name));
+        if id == name {
+            let (setting, what) = if self.is_written("auth.identity.name") {
+                ("auth.identity.name", "id")
+            } else {
+                ("auth.identity.id", "name")
+            };
+            let wrong = Wrong::new(format!("{name} carries the key's {what} already"))
+                .hint("give each a name of its own");
+            self.problem(setting, wrong);
+        }
+        for source in &auth.sources {
+            let Source::Header(header) = source else {
+                continue;
+            };
+            let twin = if folded(header) == id {
+                Some("auth.identity.id")
+            } else {
+                (folded(header) == name).then_some("auth.identity.name")
+            };
+            if twin.is_some() && self.is_written("auth.sources") {
+                let wrong = Wrong::new(format!(
+                    "{header} tells the upstream who called, so it is removed from requests"
+                ))
+                .hint("take the token from another header, or change auth.identity");
+                self.problem("auth.sources", wrong);
+            } else if let Some(identity) = twin {
+                let wrong = Wrong::new(format!("{header} carries the token (auth.sources)"))
+                    .hint("use a header of its own, such as x-keygate-key-id");
+                self.problem(identity, wrong);
+            }
+            if header == http::header::AUTHORIZATION {
+                let wrong = Wrong::new("header: Authorization takes the whole value as the token")
+                    .hint(
+                        "clients that send \"Authorization: Bearer TOKEN\" need the source bearer",
+                    );
+                let warning = self.describe("auth.sources", wrong);
+                self.layers.warnings.push(warning);
+            }
+        }
+    }
+}

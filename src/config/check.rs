@@ -1,0 +1,403 @@
+//! From the value of each setting to a [`Config`]: every value is read, every problem is kept, and what
+//! several settings must agree on is looked at last. Not for where a value came from: that is `layers`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::thread;
+
+use crate::config::Address;
+use crate::config::Auth;
+use crate::config::Config;
+use crate::config::Forwarded;
+use crate::config::Identity;
+use crate::config::Keys;
+use crate::config::Limits;
+use crate::config::Log;
+use crate::config::LogFormat;
+use crate::config::LogLevel;
+use crate::config::Mode;
+use crate::config::OnConflict;
+use crate::config::OnRevoke;
+use crate::config::Preflight;
+use crate::config::RecordedClientIp;
+use crate::config::RecordedQuery;
+use crate::config::Target;
+use crate::config::Telemetry;
+use crate::config::Timeouts;
+use crate::config::Transactions;
+use crate::config::Upstream;
+use crate::config::UpstreamHost;
+use crate::config::address;
+use crate::config::file;
+use crate::config::layers::Layers;
+use crate::config::layers::NOT_IN_THIS_VERSION;
+use crate::config::layers::Origin;
+use crate::config::reader::Folders;
+use crate::config::reader::Reader;
+use crate::config::value;
+use crate::config::value::Wrong;
+use crate::document::Node;
+use crate::document::Value;
+use crate::problem::Problem;
+
+/// More threads than any machine has processors today.
+const WORKERS_MAX: usize = 1024;
+
+/// Below it ordinary browsers are refused; beyond it a head is no head.
+const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1024..=1_048_576;
+
+/// Beyond it the table of fields costs more than the request.
+const HEADERS_MAX: usize = 1000;
+
+/// Smaller files would be rotated with every batch of records.
+const ROTATE_SIZE_MIN: u64 = 4096;
+
+/// What came out of reading all settings.
+pub(super) struct Checked {
+    /// Complete; good only if there are no problems. None where the upstream is not known.
+    pub(super) config: Option<Config>,
+    /// Known whatever else is wrong.
+    pub(super) keys: Keys,
+    /// Known whatever else is wrong.
+    pub(super) telemetry: Telemetry,
+    /// In the order of the file, then of flags and variables.
+    pub(super) problems: Vec<Problem>,
+    /// Odd, and no reason to stop.
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// Reads every setting.
+pub(super) fn check(
+    layers: Layers<'_>,
+    folders: &Folders,
+    absolute_file: Option<PathBuf>,
+) -> Checked {
+    let mut reader = Reader {
+        layers,
+        folders,
+        data_dir: PathBuf::new(),
+    };
+    reader.data_dir = reader.path("data_dir");
+    reader.read("version", |node| match value::text(node)? {
+        "1" => Ok(()),
+        other => {
+            Err(Wrong::new(format!("expected 1, found {other:?}"))
+                .hint("this keygate reads version 1"))
+        }
+    });
+    let keys = reader.keys();
+    let telemetry = Telemetry {
+        listen: reader.telemetry(),
+    };
+    let listen = reader.listen();
+    let target = reader.target();
+    let host = reader.upstream_host();
+    let config = Config {
+        file: absolute_file,
+        listen,
+        // Replaced below; a placeholder never leaves this function.
+        upstream: Upstream {
+            target: target.clone().unwrap_or(Target::Unix(PathBuf::new())),
+            host,
+        },
+        data_dir: reader.data_dir.clone(),
+        workers: reader.workers(),
+        keys: keys.clone(),
+        auth: reader.auth(),
+        transactions: reader.transactions(),
+        telemetry: telemetry.clone(),
+        timeouts: reader.timeouts(),
+        limits: reader.limits(),
+        forwarded: Forwarded {
+            trusted_proxies: reader.read("forwarded.trusted_proxies", |node| {
+                value::list("networks", node, value::network)
+            }),
+        },
+        log: reader.log(),
+    };
+    reader.sockets_agree(&config, target.as_ref());
+    reader.headers_agree(&config.auth);
+    let Layers {
+        file,
+        mut problems,
+        warnings,
+        ..
+    } = reader.layers;
+    problems.sort_by_key(|problem| (Some(&problem.file) != file.as_ref(), problem.place));
+    Checked {
+        config: target.is_some().then_some(config),
+        keys,
+        telemetry,
+        problems,
+        warnings,
+    }
+}
+
+impl Reader<'_, '_> {
+    fn keys(&mut self) -> Keys {
+        let file = self.path("keys.file");
+        let extension = file
+            .extension()
+            .and_then(|extension| extension.to_str())
+            .unwrap_or_default();
+        if !matches!(extension, "yaml" | "yml" | "json" | "ndjson") {
+            let wrong = Wrong::new(format!(
+                "expected a name that ends in .yaml, found \"{}\"",
+                file.display()
+            ))
+            .hint("a key file is .yaml, .yml, .json or .ndjson");
+            self.problem("keys.file", wrong);
+        }
+        // To write the default down changes nothing.
+        let configured = file != self.data_dir.join("keys.yaml");
+        Keys { file, configured }
+    }
+
+    fn telemetry(&mut self) -> Option<SocketAddr> {
+        self.read("telemetry.listen", |node| {
+            value::unless("none", node, |node| {
+                address::parse_socket(value::text(node)?)
+            })
+        })
+    }
+
+    fn listen(&mut self) -> Vec<Address> {
+        let listen = self.read("listen", |node| {
+            let one = |node: &Node<'_>| match &node.value {
+                Value::Map(_) => Err(Wrong::new(format!(
+                    "a listener with options is {NOT_IN_THIS_VERSION}"
+                ))
+                .hint("write only its address: 0.0.0.0:8080")),
+                _ => address::parse_listen(value::text(node)?),
+            };
+            match &node.value {
+                Value::List(items) if items.is_empty() => {
+                    Err(Wrong::new("expected at least one address")
+                        .hint("write it as 0.0.0.0:8080"))
+                }
+                Value::List(_) => value::list("addresses", node, one),
+                _ => one(node).map(|address| vec![address]),
+            }
+        });
+        let place = |address| match address {
+            Address::Unix(path) => Address::Unix(self.absolute("listen", &path)),
+            tcp @ Address::Tcp(_) => tcp,
+        };
+        listen.into_iter().map(place).collect()
+    }
+
+    /// The one setting without a default.
+    fn target(&mut self) -> Option<Target> {
+        let index = file::find("upstream").expect("upstream is a setting");
+        let Some(chosen) = &self.layers.chosen[index] else {
+            let wrong = Wrong::new("not set: keygate needs to know the service behind it").hint(
+                "say where it is: keygate run --upstream http://127.0.0.1:3000, or \
+                 upstream: in keygate.yaml, or KEYGATE_UPSTREAM",
+            );
+            // Another problem may be the reason why no value was seen: its own, or a file that tells nothing.
+            let file = |origin: &Origin| matches!(origin, Origin::File(..));
+            let mut chosen = self.layers.chosen.iter().flatten();
+            let silent = !chosen.any(|chosen| file(&chosen.origin));
+            let mut problems = self.layers.problems.iter();
+            if !problems
+                .any(|problem| problem.path == "upstream" || (silent && problem.path.is_empty()))
+            {
+                self.problem("upstream", wrong);
+            }
+            return None;
+        };
+        match value::text(&chosen.node).and_then(address::parse_upstream) {
+            Ok(Target::Unix(path)) => Some(Target::Unix(self.absolute("upstream", &path))),
+            Ok(target) => Some(target),
+            Err(wrong) => {
+                self.problem("upstream", wrong);
+                None
+            }
+        }
+    }
+
+    fn upstream_host(&mut self) -> UpstreamHost {
+        self.read("upstream_host", |node| match value::text(node)? {
+            "keep" => Ok(UpstreamHost::Keep),
+            "upstream" => Ok(UpstreamHost::Upstream),
+            text => address::parse_host(text).map(UpstreamHost::Name),
+        })
+    }
+
+    fn workers(&mut self) -> NonZeroUsize {
+        let number = self.read("workers", |node| {
+            value::unless("auto", node, |node| value::count(node, 1, WORKERS_MAX))
+        });
+        number
+            .and_then(NonZeroUsize::new)
+            .unwrap_or_else(available_workers)
+    }
+
+    fn auth(&mut self) -> Auth {
+        let sources = self.read("auth.sources", |node| {
+            let sources = value::list("sources", node, value::source)?;
+            let twice = sources
+                .iter()
+                .enumerate()
+                .find(|(index, source)| sources[..*index].contains(source));
+            match (sources.is_empty(), twice) {
+                (true, _) => Err(Wrong::new(
+                    "expected at least one source: without any, no token could be found",
+                )
+                .hint("write the default: [header: x-api-key]")),
+                (false, Some((index, _))) => {
+                    let Value::List(items) = &node.value else {
+                        unreachable!("it was read as a list")
+                    };
+                    Err(Wrong::new("a source is here twice")
+                        .at(items[index].place)
+                        .hint("keep one of the two"))
+                }
+                (false, None) => Ok(sources),
+            }
+        });
+        Auth {
+            sources,
+            on_conflict: self.choice(
+                "auth.on_conflict",
+                &[("first", OnConflict::First), ("reject", OnConflict::Reject)],
+                &[],
+            ),
+            mode: self.choice(
+                "auth.mode",
+                &[
+                    ("enforce", Mode::Enforce),
+                    ("optional", Mode::Optional),
+                    ("shadow", Mode::Shadow),
+                ],
+                &[],
+            ),
+            public: self.read("auth.public", |node| {
+                value::list("paths", node, value::path_pattern)
+            }),
+            preflight: self.choice(
+                "auth.preflight",
+                &[
+                    ("authenticate", Preflight::Authenticate),
+                    ("pass", Preflight::Pass),
+                ],
+                &[],
+            ),
+            hide: self.boolean("auth.hide"),
+            identity: Identity {
+                id: self.read("auth.identity.id", value::identity_header),
+                name: self.read("auth.identity.name", value::identity_header),
+            },
+            realm: self.read("auth.realm", value::realm),
+            on_revoke: self.choice(
+                "auth.on_revoke",
+                &[("cut", OnRevoke::Cut), ("finish", OnRevoke::Finish)],
+                &[],
+            ),
+        }
+    }
+
+    fn transactions(&mut self) -> Transactions {
+        self.choice(
+            "transactions.durability",
+            &[("buffered", ())],
+            &["written", "synced"],
+        );
+        self.choice(
+            "transactions.when_full",
+            &[("drop", ())],
+            &["wait", "refuse"],
+        );
+        Transactions {
+            enabled: self.boolean("transactions.enabled"),
+            dir: self.path("transactions.dir"),
+            stdout: self.boolean("transactions.stdout"),
+            query: self.choice(
+                "transactions.query",
+                &[
+                    ("names", RecordedQuery::Names),
+                    ("full", RecordedQuery::Full),
+                    ("none", RecordedQuery::None),
+                ],
+                &[],
+            ),
+            client_ip: self.choice(
+                "transactions.client_ip",
+                &[
+                    ("full", RecordedClientIp::Full),
+                    ("prefix", RecordedClientIp::Prefix),
+                    ("none", RecordedClientIp::None),
+                ],
+                &[],
+            ),
+            skip_paths: self.read("transactions.skip_paths", |node| {
+                value::list("paths", node, value::path_pattern)
+            }),
+            rotate_size: self.read("transactions.rotate.size", |node| {
+                match value::size(node)? {
+                    ROTATE_SIZE_MIN.. => value::size(node),
+                    _ => Err(Wrong::new("expected at least 4KiB")),
+                }
+            }),
+            rotate_age: self.duration("transactions.rotate.age"),
+            keep_size: self.read("transactions.keep.size", value::size),
+            keep_age: self.duration("transactions.keep.age"),
+        }
+    }
+
+    fn timeouts(&mut self) -> Timeouts {
+        Timeouts {
+            header: self.duration("timeouts.header"),
+            idle: self.duration("timeouts.idle"),
+            connect: self.duration("timeouts.connect"),
+            response: self.duration("timeouts.response"),
+            body: self.duration("timeouts.body"),
+            stream: self.duration("timeouts.stream"),
+            upstream_idle: self.duration("timeouts.upstream_idle"),
+            drain_delay: self.duration("timeouts.drain_delay"),
+            drain: self.duration("timeouts.drain"),
+        }
+    }
+
+    fn limits(&mut self) -> Limits {
+        let header_bytes = self.read("limits.header_bytes", |node| match value::size(node)? {
+            bytes if HEADER_BYTES.contains(&bytes) => Ok(bytes),
+            _ => Err(Wrong::new("expected a size from 1KiB to 1MiB")),
+        });
+        Limits {
+            header_bytes: usize::try_from(header_bytes).expect("at most 1MiB"),
+            headers: self.read("limits.headers", |node| value::count(node, 1, HEADERS_MAX)),
+            body_bytes: self.read("limits.body_bytes", |node| {
+                value::unless("none", node, value::size)
+            }),
+            connections: self.read("limits.connections", |node| {
+                value::unless("auto", node, |node| value::count(node, 1, usize::MAX))
+            }),
+        }
+    }
+
+    fn log(&mut self) -> Log {
+        let levels = [
+            ("error", LogLevel::Error),
+            ("warn", LogLevel::Warn),
+            ("info", LogLevel::Info),
+            ("debug", LogLevel::Debug),
+        ];
+        Log {
+            level: self.choice("log.level", &levels, &[]),
+            format: self.choice(
+                "log.format",
+                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+                &[],
+            ),
+        }
+    }
+}
+
+/// One for each processor that the process may use. The standard library looks at the affinity mask
+/// and at the cgroup's CPU quota (v2 `cpu.max`, v1 `cpu.cfs_quota_us`, up to the root), and rounds
+/// down: a thread beyond the quota would be throttled in the middle of requests.
+fn available_workers() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
