@@ -85,9 +85,13 @@
 pub mod clock;
 pub mod config;
 pub mod document;
+pub mod drain;
+pub mod health;
 pub mod key;
+pub mod metrics;
 pub mod peer;
 pub mod problem;
 pub mod refusal;
 pub mod secret;
 pub mod units;
+pub mod watch;
