@@ -89,6 +89,7 @@ pub mod drain;
 pub mod health;
 pub mod key;
 pub mod metrics;
+pub mod net;
 pub mod peer;
 pub mod problem;
 pub mod refusal;

@@ -1,0 +1,5 @@
+//! What every listener needs: sockets, time limits on them, accepting. Nothing here knows HTTP.
+
+pub mod io;
+pub mod listen;
+pub mod watchdog;
