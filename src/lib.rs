@@ -82,6 +82,7 @@
 //!
 //! `proxy/handler.rs`, then `auth/mod.rs`, then `server/mod.rs`. Every file begins by saying what it is for,
 //! what it keeps true, and what is elsewhere.
+pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod document;
