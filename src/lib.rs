@@ -95,5 +95,6 @@ pub mod peer;
 pub mod problem;
 pub mod refusal;
 pub mod secret;
+pub mod store;
 pub mod units;
 pub mod watch;

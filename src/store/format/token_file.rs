@@ -1,0 +1,55 @@
+//! Tokens in files of their own, such as mounted secrets.
+
+use std::io;
+use std::io::Read;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::key::table::Revision;
+use crate::key::token::TOKEN_CHARS_MAX;
+use crate::store::file;
+
+/// A token, and a line end.
+const TOKEN_FILE_BYTES_MAX: usize = TOKEN_CHARS_MAX + 2;
+
+/// A file that holds a token, as it was when the key file was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenFile {
+    /// Absolute, or relative to the working folder like the key file itself.
+    pub path: PathBuf,
+    /// What it held.
+    pub revision: Revision,
+}
+
+impl TokenFile {
+    /// Reads the file: what it is now, and its bytes.
+    pub(super) fn read(path: PathBuf) -> io::Result<(Self, Vec<u8>)> {
+        let bytes = read_file(&path)?;
+        let revision = Revision::of(&bytes);
+        Ok((Self { path, revision }, bytes))
+    }
+
+    /// Whether the file now holds something else, or can no longer be read.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        read_file(&self.path).map_or(true, |bytes| Revision::of(&bytes) != self.revision)
+    }
+}
+
+/// Editors and `echo` end a file with a line break that is not meant.
+pub(super) fn without_line_end(mut text: String) -> String {
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    text
+}
+
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(TOKEN_FILE_BYTES_MAX + 1).expect("a small number");
+    file::regular(path)?.0.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
