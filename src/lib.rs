@@ -96,5 +96,6 @@ pub mod problem;
 pub mod refusal;
 pub mod secret;
 pub mod store;
+pub mod transactions;
 pub mod units;
 pub mod watch;

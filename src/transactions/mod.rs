@@ -1,0 +1,331 @@
+//! The transaction log: one record for every request whose head was begun, written once, at its end.
+//!
+//! ```text
+//! Transaction ──drop──▶ Recorder (one a worker: a buffer of lines) ──▶ Queue ──▶ one writer thread ──▶ file
+//!                                                                  └─▶ Queue ──▶ one thread ──▶ stdout
+//! ```
+//!
+//! A worker never waits here: what a queue has no room for is dropped and counted. Once and only once is a
+//! matter of ownership: the [`Transaction`] owns its record, and its `Drop` is the only place that records.
+//! Not for: reading the log back.
+
+mod closed;
+mod file;
+mod line;
+mod queue;
+pub mod record;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::io;
+use std::ops::Deref;
+use std::ops::DerefMut;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config;
+use crate::health::Health;
+use crate::key::rules::NormalPath;
+use crate::key::rules::PathPattern;
+use crate::metrics::Metrics;
+use crate::metrics::Sink;
+use crate::metrics::WorkerMetrics;
+use crate::transactions::file::FileSink;
+use crate::transactions::line::Second;
+use crate::transactions::line::Spelling;
+use crate::transactions::queue::Queue;
+use crate::transactions::record::Record;
+use crate::transactions::record::Target;
+use crate::transactions::writer::SinkThread;
+
+/// Lines are handed over when this many bytes of them wait.
+const HANDOVER_BYTES: usize = 64 * 1024;
+/// A buffer has room for a usual line beyond [`HANDOVER_BYTES`], so that it need not grow.
+const BUFFER_BYTES: usize = HANDOVER_BYTES + 8 * 1024;
+/// How long [`Log::close`] waits for the disk. A disk that hangs must not keep the process for ever.
+const FILE_CLOSE_MAX: Duration = Duration::from_secs(10);
+/// How long [`Log::close`] waits for whoever reads standard output.
+const STDOUT_CLOSE_MAX: Duration = Duration::from_secs(1);
+
+/// Why the log could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The file cannot be opened for writing.
+    #[error(
+        "cannot write the transaction log: {path}: {cause}\n  hint: give keygate's user write access to the \
+         folder `transactions.dir`, or set `transactions.enabled: false`"
+    )]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        cause: io::Error,
+    },
+    /// Standard output cannot be used.
+    #[error(
+        "cannot write transactions to standard output: {0}\n  hint: set `transactions.stdout: false`"
+    )]
+    Stdout(#[source] io::Error),
+    /// A pattern of `transactions.skip_paths` cannot be read.
+    #[error("cannot use a pattern of transactions.skip_paths: {pattern}: {why}")]
+    SkipPath {
+        /// The pattern as written.
+        pattern: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No thread could be made.
+    #[error("cannot start a thread of the transaction log: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// The running log: the sinks' threads, and what recorders need.
+#[derive(Debug)]
+pub struct Log {
+    file: Option<SinkThread>,
+    stdout: Option<SinkThread>,
+    spelling: Spelling,
+    skip_paths: Arc<[PathPattern]>,
+    clock: Clock,
+}
+
+impl Log {
+    /// Opens the file and starts the threads; nothing of either when the log is switched off.
+    ///
+    /// # Errors
+    /// When the folder or the file cannot be made or written.
+    pub fn start(
+        config: &config::Transactions,
+        metrics: &Arc<Metrics>,
+        health: &Arc<Health>,
+        clock: Clock,
+    ) -> Result<Self, LogError> {
+        let skip_paths = config.skip_paths.iter().map(|pattern| {
+            PathPattern::parse(pattern).map_err(|why| LogError::SkipPath {
+                pattern: pattern.clone(),
+                why: why.to_string(),
+            })
+        });
+        let mut log = Self {
+            file: None,
+            stdout: None,
+            spelling: Spelling {
+                query: config.query,
+                client_ip: config.client_ip,
+            },
+            skip_paths: skip_paths.collect::<Result<_, _>>()?,
+            clock: clock.clone(),
+        };
+        if config.enabled {
+            let file = FileSink::open(config, clock, Arc::clone(health))
+                .map_err(|(path, cause)| LogError::File { path, cause })?;
+            log.file = Some(SinkThread::start(
+                Sink::File,
+                file,
+                metrics,
+                FILE_CLOSE_MAX,
+            )?);
+            if config.stdout {
+                let stream = writer::stdout().map_err(LogError::Stdout)?;
+                log.stdout = Some(SinkThread::start(
+                    Sink::Stdout,
+                    stream,
+                    metrics,
+                    STDOUT_CLOSE_MAX,
+                )?);
+            }
+        }
+        Ok(log)
+    }
+
+    /// The recorder of one worker; it goes to the worker's thread and stays there.
+    #[must_use]
+    pub fn recorder(&self, metrics: Arc<WorkerMetrics>) -> Recorder {
+        let queue = |thread: &SinkThread| Arc::clone(thread.queue());
+        Recorder {
+            file: self.file.as_ref().map(queue),
+            stdout: self.stdout.as_ref().map(queue),
+            spelling: self.spelling,
+            skip_paths: Arc::clone(&self.skip_paths),
+            clock: self.clock.clone(),
+            metrics,
+            pending: RefCell::new(Pending::default()),
+        }
+    }
+
+    /// Opens the file anew when called, for whoever has moved it away (SIGUSR1).
+    pub fn reopener(&self) -> impl Fn() + Send + Sync + use<> {
+        let queue = self.file.as_ref().map(|file| Arc::clone(file.queue()));
+        move || {
+            if let Some(queue) = &queue {
+                queue.reopen();
+            }
+        }
+    }
+
+    /// Writes what was handed over and ends the threads. What a recorder still holds has to be flushed
+    /// before: end the workers first. Waits a bounded time for a sink that hangs.
+    pub fn close(self) {
+        for thread in [self.file, self.stdout].into_iter().flatten() {
+            thread.close();
+        }
+    }
+}
+
+/// One worker's end of the log: opens transactions and buffers their lines. It stays on its thread.
+#[derive(Debug)]
+pub struct Recorder {
+    file: Option<Arc<Queue>>,
+    stdout: Option<Arc<Queue>>,
+    spelling: Spelling,
+    skip_paths: Arc<[PathPattern]>,
+    clock: Clock,
+    metrics: Arc<WorkerMetrics>,
+    pending: RefCell<Pending>,
+}
+
+/// Lines that wait for their handover.
+#[derive(Debug, Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    lines: u64,
+    second: Second,
+}
+
+impl Recorder {
+    /// Begins a transaction with what is known at the head. The request counts as in flight from here on.
+    #[must_use]
+    pub fn open(self: &Rc<Self>, record: Record) -> Transaction {
+        self.metrics.request_started();
+        Transaction {
+            record: Box::new(record),
+            recorder: Rc::clone(self),
+        }
+    }
+
+    /// Where this worker's time comes from.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Whether lines wait for a [`Recorder::flush`].
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        self.pending.borrow().lines > 0
+    }
+
+    /// Hands over what is buffered. The worker calls this every 100 ms while something waits: that is what
+    /// `durability: buffered` promises.
+    pub fn flush(&self) {
+        self.hand_over(&mut self.pending.borrow_mut());
+    }
+
+    fn record(&self, record: &Record) {
+        let duration = self.clock.now().saturating_duration_since(record.started);
+        let status = record.status.unwrap_or(0);
+        self.metrics.request(
+            record.decision,
+            record.reason,
+            status,
+            duration,
+            record.upstream_time,
+        );
+        self.metrics.request_ended();
+        if self.file.is_none() || self.skips(record) {
+            return;
+        }
+        self.metrics.transaction_recorded();
+        let pending = &mut *self.pending.borrow_mut();
+        if pending.bytes.capacity() == 0 {
+            pending.bytes.reserve_exact(BUFFER_BYTES);
+        }
+        self.spelling
+            .write(record, duration, &mut pending.second, &mut pending.bytes);
+        pending.lines += 1;
+        if pending.bytes.len() >= HANDOVER_BYTES {
+            self.hand_over(pending);
+        }
+    }
+
+    /// `record: false` on the key, and `skip_paths`.
+    fn skips(&self, record: &Record) -> bool {
+        if record.key.as_ref().is_some_and(|key| !key.record) {
+            return true;
+        }
+        let Target::Uri(uri) = &record.target else {
+            return false;
+        };
+        if self.skip_paths.is_empty() {
+            return false;
+        }
+        let path = NormalPath::of(uri.path());
+        self.skip_paths.iter().any(|pattern| pattern.matches(&path))
+    }
+
+    fn hand_over(&self, pending: &mut Pending) {
+        if pending.lines == 0 {
+            return;
+        }
+        let lines = std::mem::take(&mut pending.lines);
+        if let Some(stdout) = &self.stdout {
+            stdout.push(pending.bytes.clone(), lines);
+        }
+        let Some(file) = &self.file else { return };
+        if pending.bytes.len() <= BUFFER_BYTES / 4 {
+            // Little waits: the queue gets a copy of its size, and the worker keeps its buffer.
+            file.push(pending.bytes.as_slice().to_vec(), lines);
+            pending.bytes.clear();
+        } else {
+            let empty = file.spare_buffer();
+            file.push(std::mem::replace(&mut pending.bytes, empty), lines);
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let pending = self.pending.get_mut();
+        let mut rest = std::mem::take(pending);
+        self.hand_over(&mut rest);
+    }
+}
+
+/// One request on its way. It reads and writes like its [`Record`], and is recorded when it is dropped,
+/// however that comes about: at the end of the answer's body, at an abort, in a panic.
+#[derive(Debug)]
+pub struct Transaction {
+    /// Boxed: it moves from function to function, and half a kilobyte is slower to move than to allocate.
+    record: Box<Record>,
+    recorder: Rc<Recorder>,
+}
+
+impl Deref for Transaction {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.record
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut Record {
+        &mut self.record
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.record.error.is_none() {
+            self.record.error = Some("keygate panicked while serving this request".into());
+        }
+        self.recorder.record(&self.record);
+    }
+}
