@@ -96,6 +96,7 @@ pub mod problem;
 pub mod refusal;
 pub mod secret;
 pub mod store;
+pub mod telemetry;
 pub mod transactions;
 pub mod units;
 pub mod watch;
