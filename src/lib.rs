@@ -93,6 +93,7 @@ pub mod metrics;
 pub mod net;
 pub mod peer;
 pub mod problem;
+pub mod proxy;
 pub mod refusal;
 pub mod secret;
 pub mod store;

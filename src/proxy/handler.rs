@@ -1,0 +1,499 @@
+//! One request, top to bottom. Each step returns here and none calls the next; a step that ends the request
+//! returns a [`Stop`], and one place turns that into an answer.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Method;
+use http::Request;
+use http::Response;
+use http::StatusCode;
+use http::Uri;
+use http::Version;
+use http::header;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use crate::auth::Verdict;
+use crate::metrics::ProtocolError;
+use crate::proxy::body;
+use crate::proxy::body::Body;
+use crate::proxy::connection::Connection;
+use crate::proxy::connection::NoAnswer;
+use crate::proxy::forwarded;
+use crate::proxy::forwarded::Client;
+use crate::proxy::forwarded::Scheme;
+use crate::proxy::headers;
+use crate::proxy::headers::Upstreamward;
+use crate::proxy::reader::RefusedHead;
+use crate::proxy::reader::Taken;
+use crate::proxy::respond;
+use crate::proxy::respond::Asker;
+use crate::proxy::upgrade;
+use crate::proxy::upstream::Answer;
+use crate::proxy::upstream::Sent;
+use crate::proxy::upstream::failure::SendError;
+use crate::proxy::upstream::failure::UpstreamFailure;
+use crate::proxy::upstream::failure::Wait;
+use crate::proxy::upstream::http1::Outgoing;
+use crate::proxy::upstream::http1::Upload;
+use crate::proxy::worker::Worker;
+use crate::refusal::Decision;
+use crate::refusal::Reason;
+use crate::refusal::Refusal;
+use crate::transactions::Transaction;
+use crate::transactions::record::End;
+use crate::transactions::record::Record;
+use crate::transactions::record::Target;
+use crate::transactions::record::TraceId;
+
+/// Why a request ends before the upstream has answered it.
+enum Stop {
+    /// keygate answers.
+    Answer(Refused),
+    /// Nobody is left to be answered.
+    ClientGone,
+}
+
+/// keygate's own answer.
+struct Refused {
+    reason: Reason,
+    /// For the caller; none: the reason's own words.
+    detail: Option<&'static str>,
+    /// Whether the connection has to end with the answer.
+    close: bool,
+}
+
+/// What shapes the answer when a request stops.
+struct About {
+    method: Method,
+    version: Version,
+    grpc: bool,
+    request_id: HeaderValue,
+}
+
+/// A request that has been judged: what is left of it is to be done.
+pub(crate) struct Begun {
+    about: About,
+    has_body: bool,
+    transaction: Transaction,
+    next: Result<Outbound, Refused>,
+}
+
+/// A request that goes on to the upstream.
+struct Outbound {
+    parts: Parts,
+    body: Incoming,
+    body_max: u64,
+    /// Whether its body waits for the upstream's 100.
+    hold: bool,
+    /// Whether it asks for a WebSocket.
+    websocket: bool,
+}
+
+/// Begins a request, as soon as hyper has its head: from here on it is judged and recorded, also if hyper finds
+/// in the next moment that the client is gone, and never polls what [`handle`] returns.
+pub(crate) fn begin(
+    worker: &Worker,
+    connection: &Connection,
+    request: Request<Incoming>,
+) -> Result<Begun, NoAnswer> {
+    let Some(taken) = connection.heads.take() else {
+        worker.metrics.protocol_error(ProtocolError::OutOfStep);
+        return Err(NoAnswer);
+    };
+    connection.watched.revoked.clear();
+    connection.watched.set_pause(worker.config.timeouts.body);
+    let (parts, body) = request.into_parts();
+    let has_body = !body.is_end_stream();
+    let about = About::of(worker, &parts);
+    let mut transaction = open(worker, connection, &parts, &about);
+    let next = match taken {
+        Taken::Checked => judge(worker, connection, parts, body, &about, &mut transaction),
+        Taken::Refused(refused) => Err(refuse_head(worker, *refused, &mut transaction)),
+    };
+    Ok(Begun {
+        about,
+        has_body,
+        transaction,
+        next,
+    })
+}
+
+/// Brings a request to its answer.
+pub(crate) async fn handle(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    begun: Result<Begun, NoAnswer>,
+) -> Result<Response<Body>, NoAnswer> {
+    let Begun {
+        about,
+        has_body,
+        mut transaction,
+        next,
+    } = begun?;
+    let served = match next {
+        Ok(outbound) => forward(&worker, &connection, outbound, &mut transaction).await,
+        Err(refused) => Err(Stop::Answer(refused)),
+    };
+    let mut response = match served {
+        Ok(passed) => pass_back(&worker, &connection, passed, &about, transaction),
+        Err(Stop::Answer(mut refused)) => {
+            // What is left of a body that nobody reads stands in the way of the next request.
+            refused.close |= has_body;
+            stopped(&worker, &connection, &refused, &about, transaction)
+        }
+        Err(Stop::ClientGone) => return Err(NoAnswer),
+    };
+    let last = connection.watched.draining() && !connection.heads.more();
+    if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+impl About {
+    fn of(worker: &Worker, parts: &Parts) -> Self {
+        let kept = headers::request_id(&parts.headers)
+            .and_then(|_| parts.headers.get(&headers::X_REQUEST_ID));
+        Self {
+            method: parts.method.clone(),
+            version: parts.version,
+            grpc: respond::is_grpc(&parts.headers),
+            request_id: kept.map_or_else(|| worker.request_ids.make(), HeaderValue::clone),
+        }
+    }
+}
+
+/// Begins the record; from here on the request is recorded whatever happens.
+fn open(worker: &Worker, connection: &Connection, parts: &Parts, about: &About) -> Transaction {
+    let started = worker.watchdog.clock().read();
+    let mut record = Record::begin(started, worker.clock.wall(), about.request_id.clone());
+    record.client = connection.peer.ip();
+    record.method = Some(about.method.clone());
+    record.protocol = if parts.version == Version::HTTP_10 {
+        "HTTP/1.0"
+    } else {
+        "HTTP/1.1"
+    };
+    record.host = parts.headers.get(header::HOST).cloned();
+    record.user_agent = parts.headers.get(header::USER_AGENT).cloned();
+    let traceparent = parts.headers.get("traceparent");
+    record.trace_id = traceparent.and_then(|field| TraceId::of_traceparent(field.as_bytes()));
+    worker.recorder.open(record)
+}
+
+/// A head that hyper never saw: what hyper was given instead says nothing about it.
+fn refuse_head(worker: &Worker, refused: RefusedHead, transaction: &mut Transaction) -> Refused {
+    let RefusedHead {
+        refusal,
+        detail,
+        method,
+        target,
+        waited,
+    } = refused;
+    let begun = transaction.started.checked_sub(waited);
+    transaction.started = begun.unwrap_or(transaction.started);
+    transaction.time = transaction.time.minus(waited);
+    worker.metrics.protocol_error(kind_of(refusal));
+    transaction.method = method;
+    transaction.target = target.map_or(Target::None, Target::Raw);
+    transaction.error = Some(detail.into());
+    Refused {
+        reason: Reason::Refused(refusal),
+        detail: Some(detail),
+        close: true,
+    }
+}
+
+/// How a refused head is counted.
+const fn kind_of(refusal: Refusal) -> ProtocolError {
+    match refusal {
+        Refusal::HeadTooLarge => ProtocolError::HeadTooLarge,
+        Refusal::RequestTimeout => ProtocolError::HeadTimeout,
+        _ => ProtocolError::BadHead,
+    }
+}
+
+/// May it pass? If so, it is made into what the upstream may see.
+fn judge(
+    worker: &Worker,
+    connection: &Connection,
+    mut parts: Parts,
+    body: Incoming,
+    about: &About,
+    transaction: &mut Transaction,
+) -> Result<Outbound, Refused> {
+    let websocket = headers::asks_for_websocket(&parts);
+    if !websocket {
+        connection.heads.decide_upgrade(false);
+    }
+    let trusted = &worker.config.forwarded.trusted_proxies;
+    let client = forwarded::client(&connection.peer, Scheme::Http, &parts.headers, trusted);
+    let verdict =
+        worker
+            .policy
+            .decide(&parts, client.ip, &worker.keys.snapshot(), transaction.time);
+    note(transaction, &client, &verdict);
+    let hold = expects_continue(&parts.headers) && !body.is_end_stream();
+    let context = Upstreamward {
+        policy: &worker.policy,
+        identity: verdict.identity().map(|key| &**key),
+        client,
+        peer: connection.peer_value.as_ref(),
+        made_request_id: Some(&about.request_id),
+        host: &worker.host,
+    };
+    // Refused requests as well: what is recorded of their target has no credentials either.
+    headers::to_upstream(&mut parts, &context);
+    transaction.target = Target::Uri(recordable(worker, &parts.uri));
+    if hold {
+        let expectation = HeaderValue::from_static("100-continue");
+        parts.headers.insert(header::EXPECT, expectation);
+    }
+
+    if let Some(refusal) = verdict.refusal.filter(|_| !verdict.passes()) {
+        return Err(Refused::of(refusal));
+    }
+    let body_max = worker.config.limits.body_bytes.unwrap_or(u64::MAX);
+    if body.size_hint().lower() > body_max {
+        transaction.decision = Decision::Refused;
+        return Err(Refused::of(Refusal::BodyTooLarge));
+    }
+    if verdict.decision == Decision::Allowed {
+        connection.in_use.set(verdict.digest); // what passes without a key is not cut with one
+    }
+    Ok(Outbound {
+        parts,
+        body,
+        body_max,
+        hold,
+        websocket,
+    })
+}
+
+/// Sends a request and waits for the head of its answer.
+async fn forward(
+    worker: &Worker,
+    connection: &Connection,
+    outbound: Outbound,
+    transaction: &mut Transaction,
+) -> Result<(Parts, Answer), Stop> {
+    let Outbound {
+        parts,
+        body,
+        body_max,
+        hold,
+        websocket,
+    } = outbound;
+    let outgoing = Outgoing {
+        method: &parts.method,
+        target: parts.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+        headers: &parts.headers,
+        body_max,
+        hold,
+        policy: &worker.policy,
+    };
+    let upload = Upload::new(outgoing, body);
+    let mut sent = Sent::default();
+    let answer = worker
+        .upstream
+        .send(&parts.method, upload, &connection.watched, &mut sent)
+        .await;
+    let answered = worker.watchdog.clock().read();
+    transaction.upstream = sent.to;
+    transaction.request_bytes = sent.body_bytes;
+    transaction.upstream_time = Some(answered.saturating_duration_since(transaction.started));
+    let answer = answer.map_err(|failure| Stop::failed(&failure, worker, transaction))?;
+    let switches = answer.head.status == StatusCode::SWITCHING_PROTOCOLS;
+    if switches && !(websocket && switches_to_websocket(&answer.head.headers)) {
+        let unasked = UpstreamFailure::Malformed("a switch of protocols that was not asked for");
+        return Err(Stop::failed(&unasked.into(), worker, transaction));
+    }
+    Ok((parts, answer))
+}
+
+fn switches_to_websocket(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::UPGRADE)
+        .is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Whether the client waits for a 100 before it sends its body.
+fn expects_continue(headers: &HeaderMap) -> bool {
+    let expects = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    headers.get(header::EXPECT).is_some_and(expects)
+}
+
+/// The target without credentials, also where the upstream may see them.
+fn recordable(worker: &Worker, uri: &Uri) -> Uri {
+    let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    match worker.policy.recordable(target) {
+        Cow::Borrowed(_) => uri.clone(),
+        Cow::Owned(stripped) => Uri::try_from(stripped).unwrap_or_default(),
+    }
+}
+
+fn note(transaction: &mut Transaction, client: &Client, verdict: &Verdict) {
+    transaction.client = client.ip;
+    transaction.scheme = client.scheme.as_str();
+    transaction.decision = verdict.decision;
+    transaction.reason = verdict.refusal.map(Reason::Refused);
+    transaction.key.clone_from(&verdict.key);
+    transaction.hint = verdict.hint;
+    transaction.fingerprint = verdict.fingerprint.map(|fingerprint| fingerprint.bits());
+}
+
+/// The upstream's answer becomes ours.
+fn pass_back(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    (mut parts, answer): (Parts, Answer),
+    about: &About,
+    mut transaction: Transaction,
+) -> Response<Body> {
+    let Answer { head, mut body } = answer;
+    connection.watched.revoked.clear(); // an answer that begins after a revocation has its own time to end
+    transaction.status = Some(head.status.as_u16());
+    transaction.grpc_status = grpc_status(&head.headers);
+    let mut fields = head.headers;
+    headers::to_client(
+        head.status,
+        &mut fields,
+        headers::reads_trailers(&parts.headers),
+    );
+    let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        connection.heads.decide_upgrade(true);
+        if let (Some(client), Some(upstream)) = (
+            parts.extensions.remove::<OnUpgrade>(),
+            body.into_connection(),
+        ) {
+            let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
+            tokio::task::spawn_local(upgrade::join(
+                worker,
+                connection,
+                client,
+                upstream,
+                transaction,
+            ));
+        }
+        Body::none(Rc::clone(connection))
+    } else {
+        connection.heads.decide_upgrade(false);
+        if is_stream(&fields) {
+            body.expect_pauses();
+            connection.watched.set_pause(worker.config.timeouts.stream);
+        }
+        Body::upstream(body, transaction, Rc::clone(connection), about.version)
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = fields;
+    response
+}
+
+/// Event streams and gRPC may pause for long.
+fn is_stream(headers: &HeaderMap) -> bool {
+    respond::is_grpc(headers)
+        || headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+            let kind = kind.as_bytes();
+            kind.get(..b"text/event-stream".len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
+        })
+}
+
+/// How a transaction ended that got our answer: one that took too long ended by that.
+const fn end_of(reason: Reason) -> End {
+    match reason {
+        Reason::UpstreamTimeout | Reason::Refused(Refusal::RequestTimeout) => End::Timeout,
+        Reason::UpstreamFailed | Reason::Refused(_) => End::Complete,
+    }
+}
+
+fn grpc_status(headers: &HeaderMap) -> Option<u8> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+/// keygate's own answer.
+fn stopped(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    stop: &Refused,
+    about: &About,
+    mut transaction: Transaction,
+) -> Response<Body> {
+    connection.heads.decide_upgrade(false);
+    if transaction.decision != Decision::WouldRefuse {
+        transaction.reason = Some(stop.reason); // in shadow mode, why it would have been refused says more
+    }
+    let asker = Asker {
+        method: &about.method,
+        grpc: about.grpc,
+        request_id: about.request_id.to_str().unwrap_or_default(),
+        challenges: worker.policy.challenges(),
+    };
+    let detail = match stop.reason {
+        Reason::Refused(Refusal::MissingKey) => Some(worker.policy.invitation()),
+        Reason::Refused(_) | Reason::UpstreamFailed | Reason::UpstreamTimeout => stop.detail,
+    };
+    let answer = respond::answer(stop.reason, detail, &asker);
+    transaction.status = Some(answer.status().as_u16());
+    transaction.grpc_status = grpc_status(answer.headers());
+    let (mut head, body) = answer.into_parts();
+    if stop.close {
+        head.headers
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Response::from_parts(
+        head,
+        Body::own(
+            body,
+            end_of(stop.reason),
+            transaction,
+            Rc::clone(connection),
+        ),
+    )
+}
+
+impl Refused {
+    const fn of(refusal: Refusal) -> Self {
+        Self {
+            reason: Reason::Refused(refusal),
+            detail: None,
+            close: false,
+        }
+    }
+}
+
+impl Stop {
+    /// What became of a request that was sent, or of its body. The caller learns which side it was; the record
+    /// also how.
+    fn failed(failure: &SendError, worker: &Worker, transaction: &mut Transaction) -> Self {
+        transaction.error = Some(failure.to_string().into());
+        match failure {
+            SendError::Upstream(failure) => Self::Answer(Refused {
+                reason: failure.reason(),
+                detail: failure.timeout().map(Wait::sentence),
+                close: false,
+            }),
+            SendError::Client(fault) => {
+                let Some(refusal) = fault.refusal() else {
+                    transaction.end = body::end_of(failure);
+                    return Self::ClientGone;
+                };
+                if refusal == Refusal::BadRequest {
+                    worker.metrics.protocol_error(ProtocolError::BadChunk);
+                }
+                transaction.decision = Decision::Refused;
+                Self::Answer(Refused::of(refusal))
+            }
+        }
+    }
+}

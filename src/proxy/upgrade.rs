@@ -1,0 +1,219 @@
+//! WebSocket: two streams joined after the check and the upstream's 101, until both have ended or one has
+//! broken. Bytes that the client sent early have waited in the reader; nothing was relayed before the 101.
+
+use std::future::Future;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+use std::time::Duration;
+
+use bytes::Buf;
+use bytes::Bytes;
+use bytes::BytesMut;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWrite;
+
+use crate::config::Timeouts;
+use crate::net::io::Stream;
+use crate::net::watchdog::Watched;
+use crate::proxy::connection;
+use crate::proxy::connection::Connection;
+use crate::proxy::reader::Reader;
+use crate::proxy::upstream::connect;
+use crate::proxy::worker::Worker;
+use crate::transactions::Transaction;
+use crate::transactions::record::End;
+
+/// How long the rest of a tunnel may pause once one side has ended. WebSocket has no use for half a connection
+/// (RFC 6455 §7.1.1), and a side that only waits would keep the other for `timeouts.stream`.
+const HALF_OPEN: Duration = Duration::from_secs(5);
+
+/// How much of one direction is held, bytes.
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// Joins the client, once hyper has written the 101 and let go of it, with the upstream. The transaction ends
+/// when the tunnel does.
+pub(crate) async fn join(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    client: OnUpgrade,
+    upstream: connect::Connection,
+    mut transaction: Transaction,
+) {
+    let listed = connection::list(&worker, &connection).await;
+    let Ok(upgraded) = client.await else { return }; // the client went before it had the 101
+    let Ok(parts) = upgraded.downcast::<TokioIo<Reader>>() else {
+        return;
+    };
+    let mut tunnel = Tunnel {
+        client: parts.io.into_inner(),
+        upstream: upstream.stream,
+        up: Direction::new(parts.read_buf),
+        down: Direction::new(upstream.input.freeze()),
+        half_open: false,
+    };
+    connection.watched.set_pause(worker.config.timeouts.stream);
+    let ended =
+        poll_fn(|context| tunnel.poll(context, &connection.watched, &worker.config.timeouts)).await;
+    drop(listed);
+    transaction.request_bytes = tunnel.up.moved;
+    transaction.response_bytes = tunnel.down.moved;
+    transaction.end = ended;
+    connection.answered();
+}
+
+/// Two streams and what is on its way between them.
+struct Tunnel {
+    client: Reader,
+    upstream: Stream,
+    up: Direction,
+    down: Direction,
+    half_open: bool,
+}
+
+/// One direction of a tunnel.
+struct Direction {
+    held: BytesMut,
+    moved: u64,
+    state: Flow,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// The source may have more.
+    Open,
+    /// The source has ended; the sink is to be told.
+    Ending,
+    /// The sink has been told.
+    Ended,
+}
+
+impl Tunnel {
+    /// Moves bytes both ways until both have ended, each for itself: a side that has said all may still listen.
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        watched: &Watched,
+        timeouts: &Timeouts,
+    ) -> Poll<End> {
+        if watched.passed(&watched.revoked) {
+            return Poll::Ready(End::Revoked);
+        }
+        let before = self.up.moved + self.down.moved;
+        let up = self.up.poll(&mut self.client, &mut self.upstream, context);
+        let down = self
+            .down
+            .poll(&mut self.upstream, &mut self.client, context);
+        match (up, down) {
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Complete),
+            (Poll::Ready(Err(Broken::Source(error))), _)
+            | (_, Poll::Ready(Err(Broken::Sink(error)))) => return Poll::Ready(client_end(&error)),
+            (_, Poll::Ready(Err(Broken::Source(_)))) => return Poll::Ready(End::UpstreamCut),
+            // The upstream takes no more; what it has said is still the client's.
+            (Poll::Ready(Err(Broken::Sink(_))), _) => self.up.give_up(),
+            (Poll::Pending, _) | (_, Poll::Pending) => {}
+        }
+        if self.up.ended() && self.down.ended() {
+            return Poll::Ready(End::Complete);
+        }
+        let half_open = self.up.ended() || self.down.ended();
+        if self.up.moved + self.down.moved > before || half_open != self.half_open {
+            watched.upstream.clear();
+        } else if watched.passed(&watched.upstream) {
+            return Poll::Ready(if half_open {
+                End::Complete
+            } else {
+                End::Timeout
+            });
+        }
+        self.half_open = half_open;
+        watched.arm_once(
+            &watched.upstream,
+            if half_open {
+                HALF_OPEN
+            } else {
+                timeouts.stream
+            },
+        );
+        Poll::Pending
+    }
+}
+
+/// Which end of a direction broke.
+enum Broken {
+    Source(io::Error),
+    Sink(io::Error),
+}
+
+fn client_end(error: &io::Error) -> End {
+    if error.kind() == io::ErrorKind::TimedOut {
+        End::Timeout
+    } else {
+        End::ClientGone
+    }
+}
+
+impl Direction {
+    fn new(begun: Bytes) -> Self {
+        Self {
+            held: BytesMut::from(begun),
+            moved: 0,
+            state: Flow::Open,
+        }
+    }
+
+    /// The sink takes no more.
+    fn give_up(&mut self) {
+        self.held.clear();
+        self.state = Flow::Ended;
+    }
+
+    fn ended(&self) -> bool {
+        self.state == Flow::Ended
+    }
+
+    fn poll<R, W>(
+        &mut self,
+        from: &mut R,
+        to: &mut W,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        loop {
+            while !self.held.is_empty() {
+                let written = ready!(Pin::new(&mut *to).poll_write(context, &self.held));
+                let written = written.map_err(Broken::Sink)?;
+                if written == 0 {
+                    return Poll::Ready(Err(Broken::Sink(io::ErrorKind::WriteZero.into())));
+                }
+                self.held.advance(written);
+                self.moved += written as u64;
+            }
+            match self.state {
+                Flow::Open => {
+                    self.held.reserve(BUFFER_BYTES);
+                    let read = ready!(std::pin::pin!(from.read_buf(&mut self.held)).poll(context));
+                    if read.map_err(Broken::Source)? == 0 {
+                        self.state = Flow::Ending;
+                    }
+                }
+                Flow::Ending => {
+                    let told = ready!(Pin::new(&mut *to).poll_shutdown(context));
+                    told.map_err(Broken::Sink)?;
+                    self.state = Flow::Ended;
+                }
+                Flow::Ended => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
