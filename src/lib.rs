@@ -83,6 +83,7 @@
 //! `proxy/handler.rs`, then `auth/mod.rs`, then `server/mod.rs`. Every file begins by saying what it is for,
 //! what it keeps true, and what is elsewhere.
 pub mod auth;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod document;
@@ -96,6 +97,7 @@ pub mod problem;
 pub mod proxy;
 pub mod refusal;
 pub mod secret;
+pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod transactions;

@@ -1,0 +1,127 @@
+//! `keygate run`: from the command line to a proxy that serves, and to its end.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::cli::FAILED;
+use crate::cli::WRONG;
+use crate::cli::environment;
+use crate::cli::log;
+use crate::cli::print;
+use crate::config;
+use crate::config::Address;
+use crate::config::Config;
+use crate::config::Loaded;
+use crate::config::LogFormat;
+use crate::config::Overrides;
+use crate::config::Provenance;
+use crate::problem::Problem;
+use crate::server;
+use crate::server::Running;
+use crate::server::StartError;
+
+pub(super) fn run(overrides: &Overrides) -> ExitCode {
+    let environment: Vec<_> = environment().collect();
+    let loaded = match config::load(overrides, environment.iter().cloned()) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            print::problems(&problems);
+            return ExitCode::from(WRONG);
+        }
+    };
+    let provenance = Provenance::new(overrides.clone(), environment, &loaded);
+    let Loaded {
+        config, warnings, ..
+    } = loaded;
+    log::start(config.log);
+    let speaker = Speaker {
+        format: config.log.format,
+    };
+    speaker.warnings(&warnings);
+    if let Some(file) = &config.file {
+        speaker.say(format_args!("config file {}", file.display()));
+    }
+    let running = match start(config, Some(provenance)) {
+        Ok(running) => running,
+        Err(code) => return code,
+    };
+    for address in running.addresses() {
+        speaker.say(format_args!("listening on {}", url(address)));
+    }
+    if let Some(telemetry) = running.telemetry() {
+        speaker.say(format_args!("telemetry on http://{telemetry}"));
+    }
+    let (file, keys) = (running.keys_file().display(), running.keys());
+    match keys {
+        0 => {
+            speaker.say(format_args!(
+                "key file {file} (no keys yet: all requests are refused)"
+            ));
+            speaker.say(format_args!(
+                "  hint: replace `keys: []` there; it counts at once: keys: [{{name: me, token: A-LONG-RANDOM-TEXT}}]"
+            ));
+        }
+        1 => speaker.say(format_args!("key file {file} (1 key)")),
+        keys => speaker.say(format_args!("key file {file} ({keys} keys)")),
+    }
+    wait(running)
+}
+
+/// Starts the server, or says why it does not.
+pub(super) fn start(config: Config, provenance: Option<Provenance>) -> Result<Running, ExitCode> {
+    let options = server::Options {
+        provenance,
+        ..server::Options::default()
+    };
+    server::start(config, options).map_err(|error: StartError| {
+        if error.problems().is_empty() {
+            print::error(&error, error.hint());
+        } else {
+            print::problems(error.problems());
+        }
+        ExitCode::from(error.exit_code())
+    })
+}
+
+/// Serves until a signal ends it.
+pub(super) fn wait(running: Running) -> ExitCode {
+    match running.wait() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print::error(error, None);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// The address as a client would write it.
+pub(super) fn url(address: &Address) -> String {
+    match address {
+        Address::Tcp(address) => format!("http://{address}"),
+        Address::Unix(_) => address.to_string(),
+    }
+}
+
+/// What is said at the start. Scripts wait for these lines, so in text they stand alone; where the log
+/// is JSON, all of stderr is JSON.
+struct Speaker {
+    format: LogFormat,
+}
+
+impl Speaker {
+    fn say(&self, text: fmt::Arguments<'_>) {
+        match self.format {
+            LogFormat::Text => print::note(text),
+            LogFormat::Json => tracing::info!("{text}"),
+        }
+    }
+
+    fn warnings(&self, warnings: &[Problem]) {
+        match self.format {
+            LogFormat::Text => print::warnings(warnings),
+            LogFormat::Json => warnings
+                .iter()
+                .for_each(|warning| tracing::warn!("{warning}")),
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Assembly: from a checked config to a running gate. Everything that can fail does so before anything runs:
+//! the data folder is locked, the keys are read, and every socket is bound; only then are threads made.
+//!
+//! ```text
+//! keygate-control   one runtime: signals, reload, telemetry, name look-ups, the stop order
+//! keygate-accept    accepts and hands out connections (with one worker: that worker does)
+//! keygate-worker-N  the data plane, each for itself
+//! the log's writer  see `transactions`
+//! ```
+
+mod control;
+mod data_dir;
+mod data_plane;
+mod process;
+mod restart;
+mod stop;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::Notify;
+use tokio::sync::mpsc;
+
+use crate::auth::Policy;
+use crate::auth::PolicyError;
+use crate::clock::Clock;
+use crate::config::Address;
+use crate::config::Config;
+use crate::config::Provenance;
+use crate::drain;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::net::listen;
+use crate::net::listen::ListenError;
+use crate::net::listen::Listener;
+use crate::net::listen::Room;
+use crate::problem::Problem;
+use crate::proxy;
+use crate::proxy::HostRule;
+use crate::server::control::Control;
+use crate::server::data_dir::DataDir;
+use crate::server::data_dir::DataDirError;
+use crate::server::data_plane::DataPlane;
+use crate::store::reload;
+use crate::store::reload::Reloader;
+use crate::transactions::Log;
+use crate::transactions::LogError;
+
+/// What is not in the config.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where time comes from.
+    pub clock: Clock,
+    /// How the configuration came about; none: later edits of it are not looked for.
+    pub provenance: Option<Provenance>,
+}
+
+/// Why the gate cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Something is wrong in a file that a person wrote.
+    #[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Problems {
+        /// What is wrong.
+        problems: Vec<Problem>,
+    },
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The data folder cannot be used.
+    #[error("{error}")]
+    DataDir {
+        /// Why not.
+        error: Box<dyn std::error::Error + Send + Sync>,
+        /// What to do.
+        hint: &'static str,
+        /// Whether the configuration has to change.
+        wrong: bool,
+    },
+    /// `upstream_host` cannot stand in a `Host` field.
+    #[error("upstream_host: not a host name")]
+    UpstreamHost,
+    /// An address cannot be listened at.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The transaction log cannot be written.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Names cannot be looked up.
+    #[error(transparent)]
+    Resolve(#[from] proxy::ResolveError),
+    /// The system refused a thread, a runtime or a signal handler.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+impl StartError {
+    /// Problems of files, each with its place; empty for other errors.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Problems { problems } => problems,
+            Self::Policy(_)
+            | Self::UpstreamHost
+            | Self::DataDir { .. }
+            | Self::Listen(_)
+            | Self::Log(_)
+            | Self::Resolve(_)
+            | Self::System(_) => &[],
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::DataDir { hint, .. } => Some(hint),
+            Self::Listen(error) => error.hint(),
+            Self::Problems { .. }
+            | Self::Policy(_)
+            | Self::UpstreamHost
+            | Self::Log(_)
+            | Self::Resolve(_)
+            | Self::System(_) => None,
+        }
+    }
+
+    /// 2 where the configuration has to change, 1 otherwise.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Problems { .. }
+            | Self::Policy(_)
+            | Self::UpstreamHost
+            | Self::Log(_)
+            | Self::DataDir { wrong: true, .. } => 2,
+            Self::DataDir { wrong: false, .. }
+            | Self::Listen(_)
+            | Self::Resolve(_)
+            | Self::System(_) => 1,
+        }
+    }
+}
+
+impl From<DataDirError> for StartError {
+    fn from(error: DataDirError) -> Self {
+        let (hint, wrong) = (
+            error.hint(),
+            matches!(error, DataDirError::Unwritable { .. }),
+        );
+        Self::DataDir {
+            error: error.into(),
+            hint,
+            wrong,
+        }
+    }
+}
+
+impl From<Vec<Problem>> for StartError {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self::Problems { problems }
+    }
+}
+
+/// A running gate.
+#[derive(Debug)]
+pub struct Running {
+    addresses: Vec<Address>,
+    telemetry: Option<SocketAddr>,
+    keys_file: PathBuf,
+    keys: usize,
+    stop: Arc<Notify>,
+    control: JoinHandle<()>,
+    threads: Vec<JoinHandle<()>>,
+    log: Log,
+    _data_dir: DataDir,
+}
+
+impl Running {
+    /// Where clients connect; the ports are the real ones.
+    #[must_use]
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Where health and metrics are.
+    #[must_use]
+    pub const fn telemetry(&self) -> Option<SocketAddr> {
+        self.telemetry
+    }
+
+    /// The key file in use.
+    #[must_use]
+    pub fn keys_file(&self) -> &Path {
+        &self.keys_file
+    }
+
+    /// How many keys there were at the start.
+    #[must_use]
+    pub const fn keys(&self) -> usize {
+        self.keys
+    }
+
+    /// Begins to drain, as SIGTERM does.
+    pub fn drain(&self) {
+        self.stop.notify_one();
+    }
+
+    /// Waits until a signal or a drain has stopped everything, and every transaction is in the file.
+    ///
+    /// # Errors
+    /// When a thread ended by a panic.
+    pub fn wait(self) -> Result<(), StopError> {
+        let control = self.control.join();
+        let others: Vec<_> = self.threads.into_iter().map(JoinHandle::join).collect();
+        self.log.close();
+        let panicked = control.is_err() || others.iter().any(Result::is_err);
+        if panicked { Err(StopError) } else { Ok(()) }
+    }
+}
+
+/// A thread of keygate ended by a panic; its message is on stderr.
+#[derive(Debug, thiserror::Error)]
+#[error("a thread of keygate panicked")]
+pub struct StopError;
+
+/// Starts the gate.
+///
+/// # Errors
+/// See [`StartError`]; nothing is left running then.
+pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
+    process::harden();
+    let descriptors = listen::raise_descriptor_limit();
+    let Options { clock, provenance } = options;
+    let config = Arc::new(config);
+
+    // What can be wrong.
+    let policy = Arc::new(Policy::new(&config.auth)?);
+    let host = HostRule::new(&config.upstream).ok_or(StartError::UpstreamHost)?;
+    let data_dir = DataDir::lock(&config.data_dir)?;
+    let initial = reload::load_initial(&config.keys.file, config.keys.configured)?;
+    let listeners = config
+        .listen
+        .iter()
+        .map(Listener::bind)
+        .collect::<Result<Vec<_>, _>>()?;
+    let addresses: Vec<Address> = listeners
+        .iter()
+        .map(|listener| listener.address().clone())
+        .collect();
+    let telemetry = config
+        .telemetry
+        .listen
+        .map(|address| Listener::bind(&Address::Tcp(address)))
+        .transpose()?;
+    let telemetry_address = telemetry.as_ref().and_then(Listener::tcp_address);
+    let (destination, resolver) = proxy::destination(&config.upstream, clock.clone())?;
+
+    // What is shared.
+    let metrics = Metrics::new(config.workers.get());
+    let health = Health::new();
+    let log = Log::start(&config.transactions, &metrics, &health, clock.clone())?;
+    let keys = initial.table().len();
+    let (reloader, reload, reader) = Reloader::new(
+        initial,
+        Arc::clone(&metrics),
+        Arc::clone(&health),
+        clock.clone(),
+    );
+    let (switch, drain) = drain::drain();
+    let stop = Arc::new(Notify::new());
+    let (alive, workers_gone) = mpsc::channel(1);
+
+    // The control plane.
+    let control = Control {
+        config: Arc::clone(&config),
+        provenance,
+        telemetry,
+        resolver,
+        reloader,
+        reload,
+        reopen: Box::new(log.reopener()),
+        metrics: Arc::clone(&metrics),
+        health: Arc::clone(&health),
+        keys: reader.clone(),
+        clock: clock.clone(),
+        stop: Arc::clone(&stop),
+        switch,
+        workers_gone,
+    };
+    let control = control.start()?;
+
+    // The data plane.
+    let most = config.limits.connections;
+    let plane = DataPlane {
+        room: Room::new(most.unwrap_or_else(|| listen::connections_for(descriptors))),
+        config: Arc::clone(&config),
+        policy,
+        keys: reader,
+        destination,
+        host,
+        metrics,
+        health,
+        clock,
+        drain,
+        alive,
+    };
+    // Without workers there is nothing to wait for: the control plane ends by itself.
+    let threads = plane
+        .start(listeners, &log)
+        .inspect_err(|_| stop.notify_one())?;
+    let keys_file = config.keys.file.clone();
+    Ok(Running {
+        addresses,
+        telemetry: telemetry_address,
+        keys_file,
+        keys,
+        stop,
+        control,
+        threads,
+        log,
+        _data_dir: data_dir,
+    })
+}
