@@ -1,0 +1,358 @@
+//! Covers "tokens never appear in any output": a mixed run with tokens in every place where one can be put,
+//! rightly and by mistake, and then a search for each of them in all that keygate ever wrote or answered.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use rustix::process::Signal;
+
+use crate::harness::SOON;
+use crate::harness::eventually;
+use crate::harness::keygate::Keygate;
+use crate::harness::keygate::binary;
+use crate::harness::keygate::command;
+use crate::harness::message::Failed;
+use crate::harness::message::Response;
+use crate::harness::setup::Setup;
+use crate::harness::setup::write_in_place;
+use crate::harness::upstream::Upstream;
+use crate::harness::wire::find;
+use crate::harness::wire::lossy;
+
+/// What every token of this file has in it.
+const MARK: &str = "CANARY";
+
+/// All that was put out, with where it came from.
+#[derive(Default)]
+struct Outputs(Vec<(String, Vec<u8>)>);
+
+impl Outputs {
+    fn add(&mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) {
+        self.0.push((name.into(), bytes.into()));
+    }
+
+    fn add_answer(&mut self, name: &str, answer: Result<Response, Failed>) {
+        match answer {
+            Ok(response) => {
+                self.add(name, response.head.raw);
+                self.add(name, response.body);
+            }
+            Err(failed) => self.add(name, failed.body),
+        }
+    }
+
+    fn add_command(&mut self, name: &str, output: Output) {
+        self.add(format!("{name}, stdout"), output.stdout);
+        self.add(format!("{name}, stderr"), output.stderr);
+    }
+
+    #[track_caller]
+    fn must_not_hold_the_mark(&self) {
+        let mut found = Vec::new();
+        for (name, bytes) in &self.0 {
+            if let Some(at) = find(bytes, MARK.as_bytes()) {
+                let (from, to) = (at.saturating_sub(80), (at + 80).min(bytes.len()));
+                found.push(format!("{name}: …{}…", lossy(&bytes[from..to])));
+            }
+        }
+        assert!(
+            found.is_empty(),
+            "tokens were put out:\n{}",
+            found.join("\n")
+        );
+    }
+}
+
+/// Requests with tokens in good, wrong and broken places. `$G` stands for the good token, `$U` for one that
+/// nobody has.
+fn requests() -> Vec<String> {
+    let lines = [
+        "GET /a",
+        "GET /b?key=$G",
+        "GET /c?key=$U&x=1",
+        "GET /d?x=1&key=$U&key=$G",
+        "GET /e?k%65y=$U",
+        "GET /f?key=$U%00",
+        "GET /g?key=$G#x",
+        "GET /h?key=$U\u{e4}",
+        "GET /i?key=$U /j",
+        "get?key=$U",
+        "TRACE /k?key=$U",
+        "CONNECT /l?key=$U",
+        "GET http://other/m?key=$U",
+        "GET http://user:$U@app/n",
+    ];
+    let fields = [
+        "",
+        "x-api-key: $G",
+        "x-api-key: $U",
+        "x-api-key: $U x",
+        "x-api-key: $U\r\nx-api-key: $G",
+        "x_api_key: $U",
+        "x-api-key : $U",
+        "x-api-key: $U\0",
+        "x-api-key: a\r\n $U",
+        "authorization: Bearer $U",
+        "authorization: Bearer $G",
+        "authorization: $U",
+        "cookie: key=$U; a=b",
+        "cookie: key=$G",
+        "cookie: key=$U; key=$G",
+        "x-api-key: $G\r\ncontent-type: application/grpc",
+        "content-type: application/grpc\r\nx-api-key: $U",
+        "x-api-key: $U\r\ncontent-length: 5\r\ncontent-length: 6",
+        "$U: x",
+        "$U",
+        "x-api-key: $G\r\nconnection: upgrade\r\nupgrade: websocket",
+    ];
+    let mut requests = Vec::new();
+    for line in lines {
+        for field in fields {
+            let field = if field.is_empty() {
+                String::new()
+            } else {
+                format!("{field}\r\n")
+            };
+            requests.push(format!(
+                "{line} HTTP/1.1\r\nhost: app\r\n{field}connection: close\r\n\r\n"
+            ));
+        }
+    }
+    requests
+}
+
+#[test]
+fn no_token_is_ever_put_out() {
+    let good = format!("kg_test_{MARK}-good_1vV6");
+    let upstream = Upstream::scripted(|turn| {
+        turn.body()?;
+        turn.answer("200 OK", "", b"ok")
+    });
+    let mut outputs = Outputs::default();
+    for (mode, hide) in [
+        ("enforce", "true"),
+        ("shadow", "false"),
+        ("optional", "true"),
+    ] {
+        let auth = format!(
+            "{{sources: [header: x-api-key, bearer, query: key, cookie: key], mode: {mode}, hide: {hide}}}"
+        );
+        let keygate = Setup::of(&upstream)
+            .set("auth", auth)
+            .set("transactions", "{query: full, stdout: true}")
+            .set("log", "{level: debug, format: json}")
+            .keys(format!(
+                "version: 1\nkeys:\n  - {{name: good, token: \"{good}\"}}\n"
+            ))
+            .spawn();
+        for (index, request) in requests().into_iter().enumerate() {
+            let request = request
+                .replace("$G", &good)
+                .replace("$U", &format!("kg_test_{MARK}-unknown-{index}"));
+            let mut client = keygate.connect();
+            let bytes: Vec<u8> = request
+                .chars()
+                .map(|c| u8::try_from(u32::from(c)).unwrap())
+                .collect();
+            client.send(&bytes);
+            let answer = client.try_read("GET");
+            outputs.add_answer(
+                &format!("{mode}: the answer to {:?}", request.replace(MARK, "*")),
+                answer,
+            );
+        }
+        outputs.add(
+            format!("{mode}: /metrics"),
+            keygate.telemetry("/metrics").body,
+        );
+        break_the_key_file(&keygate, &mut outputs);
+        finish(keygate, mode, &mut outputs);
+    }
+    outputs.must_not_hold_the_mark();
+}
+
+/// Key files with tokens where they are wrong: none may be quoted in what is said about it.
+fn broken_key_files() -> Vec<(&'static str, String)> {
+    let entries = |lines: &str| format!("version: 1\nkeys:\n{lines}");
+    vec![
+        (
+            "white space in a token",
+            entries("  - {name: a, token: \"CANARY with space\"}\n"),
+        ),
+        (
+            "a token that is too short",
+            entries("  - {name: a, token: CANARY}\n"),
+        ),
+        (
+            "a token beyond ASCII",
+            entries("  - {name: a, token: \"CANARY-ä-ä-ä-ä\"}\n"),
+        ),
+        (
+            "a token twice",
+            entries(
+                "  - {name: a, token: kg_CANARY_twice_12345}\n  - {name: b, token: kg_CANARY_twice_12345}\n",
+            ),
+        ),
+        (
+            "a token for a digest",
+            entries("  - {name: a, digest: kg_CANARY_as_a_digest}\n"),
+        ),
+        (
+            "a token for a date",
+            entries("  - {name: a, token: kg_CANARY_fine_1234, expires_at: kg_CANARY_date}\n"),
+        ),
+        (
+            "token and digest",
+            entries("  - {name: a, token: kg_CANARY_both_1234, digest: \"sha256:00\"}\n"),
+        ),
+        (
+            "a misspelt token",
+            entries("  - {name: a, tokne: kg_CANARY_misspelt}\n"),
+        ),
+        (
+            "a token of another type",
+            entries("  - {name: a, token: [kg_CANARY_list]}\n"),
+        ),
+        (
+            "a token for a flag",
+            entries("  - {name: a, enabled: kg_CANARY_flag, token: kg_CANARY_fine_1234}\n"),
+        ),
+        ("a token alone", entries("  - kg_CANARY_alone_1234\n")),
+        (
+            "a syntax error behind a token",
+            entries("  - {name: a, token: kg_CANARY_syntax_1234\n  - {name: b}\n"),
+        ),
+        (
+            "an open quote",
+            entries("  - {name: a, token: \"kg_CANARY_quote_1234}\n"),
+        ),
+        (
+            "a tab before a token",
+            entries("  - name: a\n\ttoken: kg_CANARY_tab_1234\n"),
+        ),
+        (
+            "bad indentation",
+            entries("  - name: a\n   token: kg_CANARY_indent_1234\n"),
+        ),
+        (
+            "a name twice",
+            entries(
+                "  - {name: a, token: kg_CANARY_first_1234}\n  - {name: a, token: kg_CANARY_second_1234}\n",
+            ),
+        ),
+        (
+            "a field twice",
+            entries("  - {name: a, token: kg_CANARY_first_1234, token: kg_CANARY_second_1234}\n"),
+        ),
+        (
+            "a low token with an unknown field",
+            entries("  - {name: a, token: CANARYCANARY, colour: red}\n"),
+        ),
+    ]
+}
+
+fn break_the_key_file(keygate: &Keygate, outputs: &mut Outputs) {
+    for (name, text) in broken_key_files() {
+        let before = keygate.failed_reloads();
+        keygate.replace_keys(text);
+        keygate.signal(Signal::HUP);
+        eventually(&format!("{name} is refused"), SOON, || {
+            keygate.failed_reloads() > before
+        });
+        outputs.add(
+            format!("/readyz after {name}"),
+            keygate.telemetry("/readyz").body,
+        );
+    }
+}
+
+fn finish(keygate: Keygate, mode: &str, outputs: &mut Outputs) {
+    let (folder, mut keygate) = (keygate.folder().to_owned(), keygate);
+    keygate.signal(Signal::TERM);
+    assert!(keygate.wait().success());
+    outputs.add(format!("{mode}: stderr"), keygate.log());
+    outputs.add(format!("{mode}: stdout"), keygate.stdout());
+    let lines = keygate.transaction_lines();
+    assert!(lines.len() >= requests().len(), "the run was recorded");
+    outputs.add(format!("{mode}: transactions"), lines.join("\n"));
+    add_files(&folder.join("data"), mode, outputs);
+}
+
+/// Every file below the data folder.
+fn add_files(folder: &Path, mode: &str, outputs: &mut Outputs) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            add_files(&path, mode, outputs);
+        } else {
+            outputs.add(
+                format!("{mode}: {}", path.display()),
+                fs::read(&path).unwrap(),
+            );
+        }
+    }
+}
+
+#[test]
+fn no_command_puts_a_token_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut outputs = Outputs::default();
+    for format in ["yaml", "json", "ndjson"] {
+        for (name, text) in broken_key_files() {
+            let path = folder.path().join(format!("keys.{format}"));
+            // Not JSON at all: a person who mistakes the format must not see tokens quoted either.
+            write_in_place(&path, text);
+            let output = command(binary()).arg("check").arg(&path).output().unwrap();
+            assert_eq!(
+                output.status.code(),
+                Some(2),
+                "{name}, {format}: {output:?}"
+            );
+            outputs.add_command(&format!("check of {name} as {format}"), output);
+        }
+    }
+    for (name, text) in [
+        (
+            "white space",
+            r#"{"version": 1, "keys": [{"name": "a", "token": "CANARY white space"}]}"#,
+        ),
+        (
+            "digest",
+            r#"{"version": 1, "keys": [{"name": "a", "digest": "CANARY_as_a_digest"}]}"#,
+        ),
+        (
+            "syntax",
+            r#"{"version": 1, "keys": [{"name": "a", "token": "kg_CANARY_syntax_1" "x"}]}"#,
+        ),
+        (
+            "type",
+            r#"{"version": 1, "keys": ["kg_CANARY_alone_1234"]}"#,
+        ),
+        (
+            "date",
+            r#"{"version": 1, "keys": [{"name": "a", "token": "kg_CANARY_1234", "not_before": "CANARY"}]}"#,
+        ),
+        (
+            "cut",
+            r#"{"version": 1, "keys": [{"name": "a", "token": "kg_CANARY_12"#,
+        ),
+    ] {
+        let path = folder.path().join("keys.json");
+        write_in_place(&path, text);
+        let output = command(binary()).arg("check").arg(&path).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{name}: {output:?}");
+        outputs.add_command(&format!("check of JSON with {name}"), output);
+    }
+    let token_file = folder.path().join("token");
+    write_in_place(&token_file, "CANARY with space\n");
+    let path = folder.path().join("keys.yaml");
+    write_in_place(
+        &path,
+        "version: 1\nkeys:\n  - {name: a, token_file: token}\n",
+    );
+    let output = command(binary()).arg("check").arg(&path).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    outputs.add_command("check of a token file", output);
+    outputs.must_not_hold_the_mark();
+}
