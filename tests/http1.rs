@@ -433,3 +433,22 @@ fn every_worker_serves() {
     );
     assert_eq!(keygate.finish().transactions.len(), 24);
 }
+
+/// Some old clients end a body with an empty line that nothing announced (RFC 9112 §2.2).
+#[test]
+fn an_empty_line_behind_a_body_begins_no_request() {
+    let upstream = Upstream::echo();
+    let keygate = Setup::of(&upstream)
+        .set("timeouts", "{idle: 2s, header: 200ms}")
+        .spawn();
+    let mut client = keygate.connect();
+    client.send([&post("/stray", b"hello")[..], b"\r\n"].concat());
+    assert_eq!(client.read("POST").status, 200);
+    assert!(
+        client.is_silent_for(Duration::from_millis(600)),
+        "no head has begun, so none can be late"
+    );
+    assert_eq!(client.ask(get("/next")).status, 200);
+    drop(client);
+    assert_eq!(keygate.finish().transactions.len(), 2);
+}

@@ -42,6 +42,27 @@ fn connections_beyond_the_limit_wait_for_room() {
 }
 
 #[test]
+fn an_idle_listener_keeps_no_room_from_another() {
+    let upstream = Upstream::echo();
+    let keygate = Setup::of(&upstream)
+        .set("listen", "[127.0.0.1:0, 127.0.0.1:0]")
+        .set("limits", "{connections: 1}")
+        .spawn();
+    assert_eq!(keygate.addresses.len(), 2);
+    // Each in turn, so that whichever listener was first in the room waits while the other is asked.
+    for round in 0..3 {
+        for address in &keygate.addresses {
+            let mut client = Client::connect(*address);
+            assert_eq!(
+                client.ask(get("/a")).status,
+                200,
+                "{address}, round {round}"
+            );
+        }
+    }
+}
+
+#[test]
 fn used_up_file_descriptors_are_survived() {
     let upstream = Upstream::echo();
     let keygate = Setup::of(&upstream)

@@ -423,3 +423,21 @@ fn the_body_of_an_upgrade_is_a_body() {
         assert_eq!(response.status, 400, "{response:?}");
     }
 }
+
+/// An upload is an open stream as much as a tunnel is.
+#[test]
+fn the_upload_of_a_revoked_key_is_cut() {
+    let upstream = Upstream::echo();
+    let keygate = Setup::of(&upstream).spawn();
+    let mut client = keygate.connect();
+    client.send(format!(
+        "{}5\r\nhello\r\n",
+        request("POST /endless", "transfer-encoding: chunked\r\n")
+    ));
+    upstream.wait_for("the upload has begun", 0, |_| true);
+    keygate.replace_keys(key_file(&[]));
+    client.expect_closed();
+    let record = keygate.transaction_of("/endless");
+    assert_eq!(record["end"], "revoked", "{record}");
+    assert_eq!(record["request_bytes"], 5, "{record}");
+}
