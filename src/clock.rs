@@ -29,34 +29,50 @@ impl Timestamp {
         self.0
     }
 
+    /// The first and the last moment that a date can say, in UTC: the years 0 to 9999.
+    const FIRST: Self = Self(-62_167_219_200_000_000);
+    const LAST: Self = Self(253_402_300_799_999_999);
+
     /// Reads a date of RFC 3339, with any offset; digits beyond microseconds are dropped.
     ///
     /// # Errors
-    /// When `text` is not such a date; the error says what was expected.
+    /// When `text` is not such a date, or its offset takes it out of the years that a date in UTC can say; the error
+    /// says what was expected.
     pub fn parse(text: &str) -> Result<Self, time::error::Parse> {
         let date = OffsetDateTime::parse(text, &Rfc3339)?;
-        let micros = date.unix_timestamp_nanos() / 1_000;
-        Ok(Self(
-            i64::try_from(micros).expect("years 0 to 9999 fit 64 bits of microseconds"),
-        ))
+        let micros = date.unix_timestamp_nanos().div_euclid(1_000);
+        let date =
+            Self(i64::try_from(micros).expect("years 0 to 9999 fit 64 bits of microseconds"));
+        if (Self::FIRST..=Self::LAST).contains(&date) {
+            Ok(date)
+        } else {
+            Err(time::error::ParseFromDescription::InvalidComponent("year").into())
+        }
     }
 
-    /// The moment `by` earlier; saturates at the beginning of time.
+    /// The moment `by` earlier; saturates at the first that a date can say.
     #[must_use]
     pub fn minus(self, by: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
-        )
+        let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(by)).max(Self::FIRST.min(self))
     }
 
-    /// The moment `by` later; saturates at the end of time.
+    /// The moment `by` later; saturates at the last that a date can say.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
-        )
+        let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(by)).min(Self::LAST.max(self))
+    }
+
+    /// `2026-11-23T10:00:00Z`: RFC 3339 in UTC, with a fraction only if there is one. For people; what machines compare as
+    /// text has the width of [`Display`](fmt::Display).
+    #[must_use]
+    pub fn to_short(self) -> String {
+        let text = self.to_string();
+        match text.strip_suffix(".000000Z") {
+            Some(seconds) => format!("{seconds}Z"),
+            None => text,
+        }
     }
 }
 
@@ -186,6 +202,18 @@ mod tests {
     fn offsets_are_turned_into_utc() {
         let date = Timestamp::parse("2026-11-23T10:00:00+02:00").unwrap();
         assert_eq!(date.to_string(), "2026-11-23T08:00:00.000000Z");
+    }
+
+    #[test]
+    fn every_moment_can_be_said_in_utc() {
+        let last = Timestamp::parse("9999-12-31T23:59:59.999999Z").unwrap();
+        let first = Timestamp::parse("0000-01-01T00:00:00Z").unwrap();
+        assert_eq!(last.plus(Duration::MAX), last);
+        assert_eq!(first.minus(Duration::MAX), first);
+        assert_eq!(first.plus(Duration::MAX), last);
+        for text in ["9999-12-31T23:59:59-00:01", "0000-01-01T00:00:00+00:01"] {
+            assert!(Timestamp::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

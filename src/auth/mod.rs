@@ -274,7 +274,7 @@ impl Policy {
             };
         };
         let refusal = match key.state(now) {
-            KeyState::Active => match &key.rules {
+            KeyState::Active => match key.rules() {
                 Some(rules) => rules
                     .check(&parts.method, &NormalPath::of(parts.uri.path()), client)
                     .err(),

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::Identity;
 use crate::config::OnRevoke;
-use crate::key::KeyId;
+use crate::key::KeyFields;
 use crate::key::PreviousDigest;
 use crate::key::rules::Rules;
 use crate::key::rules::parse_network;
@@ -54,23 +54,8 @@ fn cookie_source() -> Source {
     Source::Cookie("key".to_owned())
 }
 
-fn key(name: &str, token: &str) -> Key {
-    Key {
-        id: KeyId::derive(name),
-        name: name.into(),
-        description: None,
-        digest: Digest::of(token.as_bytes()),
-        sealed: None,
-        mask: None,
-        enabled: true,
-        created_at: None,
-        not_before: None,
-        expires_at: None,
-        tags: None,
-        record: true,
-        rules: None,
-        previous: Vec::new(),
-    }
+fn fields(name: &str, token: &str) -> KeyFields {
+    KeyFields::new(name, Digest::of(token.as_bytes()))
 }
 
 fn table() -> KeyTable {
@@ -84,27 +69,27 @@ fn table() -> KeyTable {
         expires_at: Timestamp::from_micros(expires_at),
     };
     let keys = vec![
-        key("good", GOOD),
-        Key {
+        Key::new(fields("good", GOOD)),
+        Key::new(KeyFields {
             rules: Some(Box::new(rules.unwrap())),
-            ..key("limited", LIMITED)
-        },
-        Key {
+            ..fields("limited", LIMITED)
+        }),
+        Key::new(KeyFields {
             enabled: false,
-            ..key("disabled", DISABLED)
-        },
-        Key {
+            ..fields("disabled", DISABLED)
+        }),
+        Key::new(KeyFields {
             expires_at: Some(NOW),
-            ..key("expired", EXPIRED)
-        },
-        Key {
+            ..fields("expired", EXPIRED)
+        }),
+        Key::new(KeyFields {
             not_before: Some(NOW.plus(std::time::Duration::from_micros(1))),
-            ..key("early", EARLY)
-        },
-        Key {
+            ..fields("early", EARLY)
+        }),
+        Key::new(KeyFields {
             previous: vec![previous(1_000_001)],
-            ..key("rotated", ROTATED)
-        },
+            ..fields("rotated", ROTATED)
+        }),
     ];
     KeyTable::build(keys.into_iter().map(Arc::new).collect(), Revision::of(b"")).unwrap()
 }
@@ -129,7 +114,7 @@ fn decide(auth: &config::Auth, parts: &Parts, client: Option<&str>) -> Verdict {
 fn outcome(verdict: &Verdict) -> &str {
     match (verdict.refusal, &verdict.key) {
         (Some(refusal), _) => refusal.reason(),
-        (None, Some(key)) => &key.name,
+        (None, Some(key)) => key.name(),
         (None, None) => verdict.decision.as_str(),
     }
 }

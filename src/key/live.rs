@@ -11,8 +11,8 @@ use crate::key::table::KeyTable;
 
 /// A table with its one writer and the first of its readers.
 #[must_use]
-pub fn publish(initial: KeyTable) -> (KeyPublisher, KeyReader) {
-    let table = Arc::new(ArcSwap::from_pointee(initial));
+pub fn publish(initial: impl Into<Arc<KeyTable>>) -> (KeyPublisher, KeyReader) {
+    let table = Arc::new(ArcSwap::new(initial.into()));
     (
         KeyPublisher {
             table: Arc::clone(&table),
@@ -30,8 +30,8 @@ impl KeyPublisher {
     /// From now on, every new snapshot is of `table`. Returns the table that it replaces: whoever holds it
     /// until its other owners are gone takes on the cost of dropping it, which would otherwise fall to the
     /// worker that drops the last snapshot.
-    pub fn publish(&self, table: KeyTable) -> Arc<KeyTable> {
-        self.table.swap(Arc::new(table))
+    pub fn publish(&self, table: impl Into<Arc<KeyTable>>) -> Arc<KeyTable> {
+        self.table.swap(table.into())
     }
 }
 
@@ -92,9 +92,9 @@ mod tests {
         let clone = reader.clone();
         let snapshot = reader.snapshot();
         let replaced = publisher.publish(table(&new, b"2"));
-        assert!(snapshot.find(&old.digest, now).is_some());
-        assert!(replaced.find(&old.digest, now).is_some());
-        assert!(clone.snapshot().find(&old.digest, now).is_none());
-        assert!(clone.load_full().find(&new.digest, now).is_some());
+        assert!(snapshot.find(old.digest(), now).is_some());
+        assert!(replaced.find(old.digest(), now).is_some());
+        assert!(clone.snapshot().find(old.digest(), now).is_none());
+        assert!(clone.load_full().find(new.digest(), now).is_some());
     }
 }

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use crate::refusal::Refusal;
 
 /// What a key may do. A list that is absent allows everything; an empty one cannot be made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rules {
     methods: Option<Box<[Method]>>,
     paths: Option<Box<[PathPattern]>>,
@@ -149,7 +149,7 @@ pub fn parse_network(text: &str) -> Result<IpNet, RuleError> {
 
 /// A pattern of paths: `/v1/users` is that path alone (`/v1/users/` is another one), `*` stands for exactly
 /// one segment that is not empty, `/**` at the end for that path and everything below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathPattern {
     /// As it was written.
     text: Box<str>,

@@ -1,13 +1,17 @@
 //! All keys of one revision: immutable, built whole, found by digest or by id. A table never holds two keys
 //! with the same id, name or digest. Not for: how it reaches the workers, which is `live`.
 //!
-//! The two indexes are open-addressed arrays of 8-byte slots, at most half full: a look-up touches one slot
-//! and one key whether there are ten keys or a million, and a million keys cost 16 MiB an index, where a
-//! map that owns its digests costs 77 MB.
+//! Keys are found through arrays of 8-byte slots, about half full: a look-up touches one slot and one key
+//! whether there are ten keys or a million, and a million keys cost 16 MiB for each of digest, id and name, where
+//! a map that owns its digests costs 77 MB. The next revision's table is made out of the one before, since most
+//! edits touch a few keys: copying the slots and changing some takes a tenth of filling them anew.
+
+mod index;
 
 use std::fmt;
 use std::hash::BuildHasher;
 use std::hash::RandomState;
+use std::ops::Range;
 use std::sync::Arc;
 
 use sha2::Digest as _;
@@ -16,6 +20,8 @@ use sha2::Sha256;
 use crate::clock::Timestamp;
 use crate::key::Key;
 use crate::key::KeyId;
+use crate::key::table::index::Column;
+use crate::key::table::index::Index;
 use crate::key::token::Digest;
 use crate::key::token::hex;
 
@@ -71,12 +77,11 @@ pub enum DuplicateField {
     Previous(usize),
 }
 
-/// All keys of one revision.
+/// All keys of one revision. Cheap to clone: clones share what they hold.
+#[derive(Clone)]
 pub struct KeyTable {
-    keys: Vec<Arc<Key>>,
-    digests: Index,
-    ids: Index,
-    id_hasher: RandomState,
+    keys: Arc<[Arc<Key>]>,
+    indexes: Arc<Indexes>,
     revision: Revision,
 }
 
@@ -89,79 +94,70 @@ impl KeyTable {
     /// # Panics
     /// With more than [`KEYS_MAX`] keys; a file that large is refused before it is read.
     pub fn build(keys: Vec<Arc<Key>>, revision: Revision) -> Result<Self, Vec<Duplicate>> {
-        let digest_count = keys.len() + keys.iter().map(|key| key.previous.len()).sum::<usize>();
-        assert!(digest_count <= KEYS_MAX, "a key file is limited in size");
-        let hasher = RandomState::new();
-        let mut digests = Index::with_room_for(digest_count);
-        let mut ids = Index::with_room_for(keys.len());
-        let mut names = Index::with_room_for(keys.len());
-        let mut duplicates = Vec::new();
-        for (second, key) in keys.iter().enumerate() {
-            let mut note = |first: Option<usize>, field| {
-                duplicates.extend(first.map(|first| Duplicate {
-                    first,
-                    second,
-                    field,
-                }));
-            };
-            let same_id = |first: usize| keys[first].id == key.id;
-            note(
-                ids.insert(hasher.hash_one(&key.id), second, same_id),
-                DuplicateField::Id,
-            );
-            let same_name = |first: usize| keys[first].name == key.name;
-            note(
-                names.insert(hasher.hash_one(&key.name), second, same_name),
-                DuplicateField::Name,
-            );
-            let same_digest =
-                |first: usize| first < second && has_digest(&keys[first], &key.digest);
-            note(
-                digests.insert(spread(&key.digest), second, same_digest),
-                DuplicateField::Digest,
-            );
-            for (position, previous) in key.previous.iter().enumerate() {
-                let earlier = &key.previous[..position];
-                let repeated = key.digest == previous.digest
-                    || earlier
-                        .iter()
-                        .any(|earlier| earlier.digest == previous.digest);
-                let same_digest = |first: usize| {
-                    if first == second {
-                        repeated
-                    } else {
-                        has_digest(&keys[first], &previous.digest)
-                    }
-                };
-                let first = digests.insert(spread(&previous.digest), second, same_digest);
-                note(first, DuplicateField::Previous(position));
-            }
+        let mut indexes = Indexes::with_room_for(&keys);
+        let duplicates = indexes.enter(&keys, 0..keys.len());
+        if !duplicates.is_empty() {
+            return Err(duplicates);
         }
-        drop(names);
-        if duplicates.is_empty() {
-            Ok(Self {
-                keys,
-                digests,
-                ids,
-                id_hasher: hasher,
-                revision,
-            })
-        } else {
-            Err(duplicates)
+        Ok(Self {
+            keys: keys.into(),
+            indexes: Arc::new(indexes),
+            revision,
+        })
+    }
+
+    /// The same as [`KeyTable::build`], at the cost of what is different from `self`, as long as that is little: keys
+    /// in one stretch of the list that came, went or changed.
+    ///
+    /// # Errors
+    /// As with [`KeyTable::build`].
+    ///
+    /// # Panics
+    /// As with [`KeyTable::build`].
+    pub fn rebuild(&self, keys: Vec<Arc<Key>>, revision: Revision) -> Result<Self, Vec<Duplicate>> {
+        let Some((gone, new)) = self.difference(&keys) else {
+            return Self::build(keys, revision);
+        };
+        let mut indexes = Indexes::clone(&self.indexes);
+        indexes.leave(&self.keys, gone.clone());
+        indexes.index.shift(gone.end, new.end);
+        if !indexes.enter(&keys, new).is_empty() {
+            // Which of two keys comes later in the file is only known to whoever goes through all of them.
+            return Self::build(keys, revision);
         }
+        Ok(Self {
+            keys: keys.into(),
+            indexes: Arc::new(indexes),
+            revision,
+        })
+    }
+
+    /// The stretch of the old list that is replaced, and the stretch of the new one that replaces it; none: it is
+    /// quicker to begin anew.
+    fn difference(&self, keys: &[Arc<Key>]) -> Option<(Range<usize>, Range<usize>)> {
+        let same = |(old, new): &(&Arc<Key>, &Arc<Key>)| Arc::ptr_eq(old, new);
+        let front = self.keys.iter().zip(keys).take_while(same).count();
+        let (old, new) = (self.keys[front..].iter(), keys[front..].iter());
+        let back = old.rev().zip(new.rev()).take_while(same).count();
+        let gone = front..self.keys.len() - back;
+        let new = front..keys.len() - back;
+        let little = gone.len() + new.len() <= keys.len() / 16 + 4;
+        let room = little
+            && self
+                .indexes
+                .index
+                .has_room_for(digest_count(&keys[new.clone()]));
+        room.then_some((gone, new))
     }
 
     /// The key whose token has this digest, in force or not. The digest of a token that was rotated out
     /// counts until its `expires_at`.
     #[must_use]
     pub fn find(&self, digest: &Digest, now: Timestamp) -> Option<&Arc<Key>> {
-        let position = self.digests.find(spread(digest), |position| {
-            has_digest(&self.keys[position], digest)
-        })?;
-        let key = &self.keys[position];
-        let counts = key.digest == *digest
+        let key = self.holder(digest)?;
+        let counts = key.digest() == digest
             || key
-                .previous
+                .previous()
                 .iter()
                 .any(|previous| previous.digest == *digest && now < previous.expires_at);
         counts.then_some(key)
@@ -170,9 +166,35 @@ impl KeyTable {
     /// The key with this id.
     #[must_use]
     pub fn get(&self, id: &KeyId) -> Option<&Arc<Key>> {
-        let position = self.ids.find(self.id_hasher.hash_one(id), |position| {
-            self.keys[position].id == *id
-        })?;
+        Some(&self.keys[self.position(id)?])
+    }
+
+    /// Where in [`KeyTable::keys`] the key with this id is.
+    #[must_use]
+    pub fn position(&self, id: &KeyId) -> Option<usize> {
+        let hash = self.indexes.hasher.hash_one(id);
+        let same = |position: usize| self.keys[position].id() == id;
+        self.indexes.index.find(Column::Id, hash, same)
+    }
+
+    /// The key with this name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Arc<Key>> {
+        let hash = self.indexes.hasher.hash_one(name);
+        let same = |position: usize| self.keys[position].name() == name;
+        let position = self.indexes.index.find(Column::Name, hash, same)?;
+        Some(&self.keys[position])
+    }
+
+    /// The key that this digest belongs to, be it that of an old token that no longer passes.
+    #[must_use]
+    pub fn holder(&self, digest: &Digest) -> Option<&Arc<Key>> {
+        let position = self
+            .indexes
+            .index
+            .find(Column::Digest, spread(digest), |position| {
+                has_digest(&self.keys[position], digest)
+            })?;
         Some(&self.keys[position])
     }
 
@@ -184,13 +206,13 @@ impl KeyTable {
 
     /// How many keys there are.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.keys.len()
     }
 
     /// Whether no one gets in.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
@@ -211,10 +233,14 @@ impl fmt::Debug for KeyTable {
     }
 }
 
+fn digest_count(keys: &[Arc<Key>]) -> usize {
+    keys.len() + keys.iter().map(|key| key.previous().len()).sum::<usize>()
+}
+
 fn has_digest(key: &Key, digest: &Digest) -> bool {
-    key.digest == *digest
+    key.digest() == digest
         || key
-            .previous
+            .previous()
             .iter()
             .any(|previous| previous.digest == *digest)
 }
@@ -240,80 +266,89 @@ const fn tail(number: u128) -> u64 {
     number as u64
 }
 
-/// Positions of keys by the hash of one of their fields. Never more than half full, so a search ends.
-struct Index {
-    /// As many as a power of two.
-    slots: Box<[Slot]>,
+/// The positions of all keys by what is unique in them.
+#[derive(Clone)]
+struct Indexes {
+    index: Index,
+    hasher: RandomState,
 }
 
-/// A position, and 32 bits of the hash, so that a search seldom looks at a key in vain.
-#[derive(Clone, Copy)]
-struct Slot {
-    tag: u32,
-    position: u32,
-}
-
-const EMPTY: Slot = Slot {
-    tag: 0,
-    position: u32::MAX,
-};
-
-impl Index {
-    fn with_room_for(count: usize) -> Self {
+impl Indexes {
+    fn with_room_for(keys: &[Arc<Key>]) -> Self {
+        let count = digest_count(keys);
+        assert!(count <= KEYS_MAX, "a key file is limited in size");
         Self {
-            slots: vec![EMPTY; (2 * count).next_power_of_two().max(2)].into(),
+            index: Index::with_room_for(count),
+            hasher: RandomState::new(),
         }
     }
 
-    /// Puts `position` in, unless one for which `same` holds is there already: then returns that one.
-    fn insert(
-        &mut self,
-        hash: u64,
-        position: usize,
-        same: impl Fn(usize) -> bool,
-    ) -> Option<usize> {
-        match self.search(hash, same) {
-            Ok(found) => Some(found),
-            Err(free) => {
-                let position = u32::try_from(position).expect("a table has at most KEYS_MAX keys");
-                self.slots[free] = Slot {
-                    tag: tag(hash),
-                    position,
+    /// Takes the keys at these positions out.
+    fn leave(&mut self, keys: &[Arc<Key>], positions: Range<usize>) {
+        for position in positions {
+            let key = &keys[position];
+            self.index
+                .remove(Column::Id, self.hasher.hash_one(key.id()), position);
+            self.index
+                .remove(Column::Name, self.hasher.hash_one(key.name()), position);
+            self.index
+                .remove(Column::Digest, spread(key.digest()), position);
+            for previous in key.previous() {
+                self.index
+                    .remove(Column::Digest, spread(&previous.digest), position);
+            }
+        }
+    }
+
+    /// Puts the keys at these positions in; returns all pairs that share what must be unique.
+    fn enter(&mut self, keys: &[Arc<Key>], positions: Range<usize>) -> Vec<Duplicate> {
+        let mut duplicates = Vec::new();
+        for second in positions {
+            let key = &keys[second];
+            let mut note = |first: Option<usize>, field| {
+                duplicates.extend(first.map(|first| Duplicate {
+                    first,
+                    second,
+                    field,
+                }));
+            };
+            let hash = self.hasher.hash_one(key.id());
+            let same = |first: usize| keys[first].id() == key.id();
+            note(
+                self.index.insert(Column::Id, hash, second, same),
+                DuplicateField::Id,
+            );
+            let hash = self.hasher.hash_one(key.name());
+            let same = |first: usize| keys[first].name() == key.name();
+            note(
+                self.index.insert(Column::Name, hash, second, same),
+                DuplicateField::Name,
+            );
+            let hash = spread(key.digest());
+            let same = |first: usize| first != second && has_digest(&keys[first], key.digest());
+            note(
+                self.index.insert(Column::Digest, hash, second, same),
+                DuplicateField::Digest,
+            );
+            for (number, previous) in key.previous().iter().enumerate() {
+                let mut earlier = key.previous()[..number].iter();
+                let repeated = *key.digest() == previous.digest
+                    || earlier.any(|earlier| earlier.digest == previous.digest);
+                let same = |first: usize| {
+                    if first == second {
+                        repeated
+                    } else {
+                        has_digest(&keys[first], &previous.digest)
+                    }
                 };
-                None
+                let first =
+                    self.index
+                        .insert(Column::Digest, spread(&previous.digest), second, same);
+                note(first, DuplicateField::Previous(number));
             }
         }
+        duplicates
     }
-
-    fn find(&self, hash: u64, same: impl Fn(usize) -> bool) -> Option<usize> {
-        self.search(hash, same).ok()
-    }
-
-    /// The position for which `same` holds, or the number of the free slot where it would be put.
-    fn search(&self, hash: u64, same: impl Fn(usize) -> bool) -> Result<usize, usize> {
-        let mask = self.slots.len() - 1;
-        let mut number = usize::try_from(hash >> 32).expect("32 bits fit") & mask;
-        loop {
-            let slot = self.slots[number];
-            if slot.position == EMPTY.position {
-                return Err(number);
-            }
-            let position = usize::try_from(slot.position).expect("32 bits fit");
-            if slot.tag == tag(hash) && same(position) {
-                return Ok(position);
-            }
-            number = (number + 1) & mask;
-        }
-    }
-}
-
-/// The half of the hash that does not choose the slot.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the lower half is what is wanted"
-)]
-const fn tag(hash: u64) -> u32 {
-    hash as u32
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! or copied, and nowhere else. Not for: finding a token in a request, which is `auth::credential`.
 
 use std::fmt;
-use std::fmt::Write as _;
 
 use sha2::Digest as _;
 use sha2::Sha256;
@@ -65,10 +64,16 @@ impl Digest {
         if hex.len() != 2 * bytes.len() {
             return Err(DigestError::Length(hex.chars().count()));
         }
-        for (index, pair) in hex.as_bytes().chunks_exact(2).enumerate() {
-            let high = nibble(pair[0]).ok_or(DigestError::Character(2 * index + 1))?;
-            let low = nibble(pair[1]).ok_or(DigestError::Character(2 * index + 2))?;
-            bytes[index] = high << 4 | low;
+        let (pairs, _) = hex.as_bytes().as_chunks::<2>();
+        let mut wrong = 0;
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            let (high, low) = (nibble(*high), nibble(*low));
+            *byte = high << 4 | low;
+            wrong |= high | low;
+        }
+        if wrong >= NO_NIBBLE {
+            let first = hex.bytes().take_while(|hex| nibble(*hex) < NO_NIBBLE);
+            return Err(DigestError::Character(first.count() + 1));
         }
         Ok(Self(bytes))
     }
@@ -80,20 +85,33 @@ impl Digest {
     }
 }
 
-const fn nibble(hex: u8) -> Option<u8> {
-    match hex {
-        b'0'..=b'9' => Some(hex - b'0'),
-        b'a'..=b'f' => Some(hex - b'a' + 10),
-        b'A'..=b'F' => Some(hex - b'A' + 10),
-        _ => None,
+/// What stands for no digit: more than any digit, and seen in an "or" of many.
+const NO_NIBBLE: u8 = 0x80;
+
+/// A table, since a million keys have 64 million digits.
+const NIBBLES: [u8; 256] = {
+    let mut nibbles = [NO_NIBBLE; 256];
+    let mut value: u8 = 0;
+    while value < 16 {
+        let digit = HEX[value as usize];
+        nibbles[digit as usize] = value;
+        nibbles[digit.to_ascii_uppercase() as usize] = value;
+        value += 1;
     }
+    nibbles
+};
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+const fn nibble(hex: u8) -> u8 {
+    NIBBLES[hex as usize]
 }
 
 /// As the key file has it: `sha256:` and lower-case hex.
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(&self.0))
     }
 }
 
@@ -246,12 +264,11 @@ pub(crate) fn base62<const N: usize>(mut number: u64) -> [u8; N] {
 
 /// Lower-case hex, for digests of other things than tokens.
 pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from(HEX[usize::from(value & 15)]);
     bytes
         .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("a string takes what is written");
-            text
-        })
+        .flat_map(|byte| [digit(byte >> 4), digit(*byte)])
+        .collect()
 }
 
 #[cfg(test)]

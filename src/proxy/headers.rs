@@ -174,9 +174,9 @@ fn accepts_trailers(element: &[u8]) -> bool {
 fn add_ours(headers: &mut HeaderMap, context: &Upstreamward<'_>) {
     if let Some(key) = context.identity {
         let names = context.policy.identity();
-        let id = HeaderValue::from_str(key.id.as_str()).expect("an id is visible ASCII");
+        let id = HeaderValue::from_str(key.id().as_str()).expect("an id is visible ASCII");
         headers.insert(names.id.clone(), id);
-        headers.insert(names.name.clone(), encoded_name(&key.name));
+        headers.insert(names.name.clone(), encoded_name(key.name()));
     }
     if let Some(id) = context.made_request_id {
         headers.insert(X_REQUEST_ID.clone(), id.clone());

@@ -79,9 +79,9 @@ impl Spelling {
         }
         if let Some(key) = &record.key {
             out.extend_from_slice(b"\",\"key_id\":\"");
-            cut |= text(out, key.id.as_str().as_bytes(), TEXT_MAX);
+            cut |= text(out, key.id().as_str().as_bytes(), TEXT_MAX);
             out.extend_from_slice(b"\",\"key_name\":\"");
-            cut |= text(out, key.name.as_bytes(), TEXT_MAX);
+            cut |= text(out, key.name().as_bytes(), TEXT_MAX);
         }
         if let Some(fingerprint) = record.fingerprint {
             out.extend_from_slice(b"\",\"token_fingerprint\":\"");

@@ -36,6 +36,7 @@ use crate::key::rules::PathPattern;
 use crate::metrics::Metrics;
 use crate::metrics::Sink;
 use crate::metrics::WorkerMetrics;
+use crate::refusal::Decision;
 use crate::transactions::file::FileSink;
 use crate::transactions::line::Second;
 use crate::transactions::line::Spelling;
@@ -239,6 +240,10 @@ impl Recorder {
             record.upstream_time,
         );
         self.metrics.request_ended();
+        if let Some(key) = &record.key {
+            key.usage()
+                .note(record.time, record.decision == Decision::Refused);
+        }
         if self.file.is_none() || self.skips(record) {
             return;
         }
@@ -257,7 +262,7 @@ impl Recorder {
 
     /// `record: false` on the key, and `skip_paths`.
     fn skips(&self, record: &Record) -> bool {
-        if record.key.as_ref().is_some_and(|key| !key.record) {
+        if record.key.as_ref().is_some_and(|key| !key.record()) {
             return true;
         }
         let Target::Uri(uri) = &record.target else {

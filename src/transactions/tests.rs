@@ -14,22 +14,21 @@ use crate::clock::Timestamp;
 use crate::config::RecordedClientIp;
 use crate::config::RecordedQuery;
 use crate::key::Key;
+use crate::key::KeyFields;
 use crate::key::KeyId;
+use crate::key::token::Digest;
 use crate::metrics::KeyCounts;
-use crate::refusal::Decision;
 use crate::transactions::record::End;
 
 use super::*;
 
 /// A key in force.
 pub(super) fn key(id: &str, name: &str, record: bool) -> Arc<Key> {
-    let plain = crate::key::tests::key("any", "token-of-a-test");
-    Arc::new(Key {
+    Arc::new(Key::new(KeyFields {
         id: KeyId::parse(id).unwrap(),
-        name: name.into(),
         record,
-        ..plain
-    })
+        ..KeyFields::new(name, Digest::of(b"token-of-a-test"))
+    }))
 }
 
 pub(super) fn config(folder: &Path) -> config::Transactions {

@@ -13,6 +13,7 @@ use crate::config::OnConflict;
 use crate::config::OnRevoke;
 use crate::config::Preflight;
 use crate::config::Source;
+use crate::key::KeyFields;
 use crate::key::KeyId;
 use crate::key::token::Digest;
 use crate::proxy::forwarded::Scheme;
@@ -43,22 +44,10 @@ fn policy(hide: bool) -> Policy {
 }
 
 fn key(name: &str) -> Key {
-    Key {
+    Key::new(KeyFields {
         id: KeyId::parse("k_1").unwrap(),
-        name: name.into(),
-        description: None,
-        digest: Digest::of(b"token"),
-        sealed: None,
-        mask: None,
-        enabled: true,
-        created_at: None,
-        not_before: None,
-        expires_at: None,
-        tags: None,
-        record: true,
-        rules: None,
-        previous: Vec::new(),
-    }
+        ..KeyFields::new(name, Digest::of(b"token"))
+    })
 }
 
 fn host(target: Target, host: UpstreamHost) -> HostRule {

@@ -1,0 +1,75 @@
+//! How a key has been used since the process started: counters that outlive an edit of the key. Workers add
+//! with relaxed atomics and never wait; nothing is decided by them. Not for: limits, which are `limits`.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::clock::Timestamp;
+
+/// The counters of one key. Most of a million keys are not in use, so they exist from the first request on.
+#[derive(Debug, Default)]
+pub struct Usage(OnceLock<Arc<Counters>>);
+
+#[derive(Debug, Default)]
+struct Counters {
+    requests: AtomicU64,
+    refused: AtomicU64,
+    /// Microseconds since 1970; 0: never.
+    last_used: AtomicI64,
+}
+
+/// The counters at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UsageTotals {
+    /// Requests that carried the key's token, refused ones included.
+    pub requests: u64,
+    /// Those that were refused all the same: disabled, expired, not allowed.
+    pub refused: u64,
+    /// When the last of them began.
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl Usage {
+    /// A request with the key's token that began at `time` has ended.
+    pub fn note(&self, time: Timestamp, refused: bool) {
+        let counters = self.counters();
+        counters.requests.fetch_add(1, Relaxed);
+        if refused {
+            counters.refused.fetch_add(1, Relaxed);
+        }
+        // Another worker may have written a later time: the few microseconds that may be lost are not worth
+        // a compare-and-swap loop.
+        counters.last_used.store(time.as_micros(), Relaxed);
+    }
+
+    /// The counters as they are now.
+    #[must_use]
+    pub fn totals(&self) -> UsageTotals {
+        let Some(counters) = self.0.get() else {
+            return UsageTotals::default();
+        };
+        let last = counters.last_used.load(Relaxed);
+        UsageTotals {
+            requests: counters.requests.load(Relaxed),
+            refused: counters.refused.load(Relaxed),
+            last_used_at: (last != 0).then(|| Timestamp::from_micros(last)),
+        }
+    }
+
+    /// These counters under another name: what is noted under either is in both.
+    pub(super) fn shared(&self) -> Self {
+        Self(OnceLock::from(Arc::clone(self.counters())))
+    }
+
+    /// Goes on with the counters of `old`, if nothing has been counted here yet: an edit of a key is no new life.
+    pub(crate) fn go_on_from(&self, old: &Self) {
+        let _ = self.0.set(Arc::clone(old.counters())); // set: they are one and the same already, or have a life
+    }
+
+    fn counters(&self) -> &Arc<Counters> {
+        self.0.get_or_init(Arc::default)
+    }
+}
