@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::Address;
+use crate::config::AdminUrl;
 use crate::config::Target;
 use crate::config::layers::NOT_IN_THIS_VERSION;
 use crate::config::value::Wrong;
@@ -130,6 +131,61 @@ pub(super) fn parse_host(text: &str) -> Result<String, Wrong> {
         Ok(text.to_owned())
     } else {
         Err(wrong())
+    }
+}
+
+/// `https://ops.example.com/keygate/`: what a browser sees of the admin API.
+pub(super) fn parse_admin_url(text: &str) -> Result<AdminUrl, Wrong> {
+    let wrong = || {
+        Wrong::new(format!("expected a URL or none, found {text:?}"))
+            .hint("write it as https://ops.example.com/ or https://ops.example.com/keygate/")
+    };
+    let uri: http::Uri = text.parse().map_err(|_| wrong())?;
+    let secure = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        _ => return Err(wrong()),
+    };
+    let authority = uri.authority().ok_or_else(wrong)?;
+    if uri.query().is_some() || authority.as_str().contains('@') || text.contains('#') {
+        return Err(wrong());
+    }
+    // The path stands in a cookie, where a semicolon would end it.
+    let in_cookie = |byte: u8| byte.is_ascii_graphic() && byte != b';';
+    if !uri.path().bytes().all(in_cookie) {
+        return Err(
+            Wrong::new("expected a path of ASCII characters without a semicolon")
+                .hint("write other characters as browsers send them: %C3%A9 for é"),
+        );
+    }
+    let own_port = if secure { 443 } else { 80 };
+    let (host, port) = split_port(authority.as_str().trim_end_matches(':')).ok_or_else(wrong)?;
+    let written = host.len() < authority.as_str().trim_end_matches(':').len();
+    let host = as_browsers_write(&parse_host(host)?);
+    let authority = if written && port != own_port {
+        format!("{host}:{port}")
+    } else {
+        host
+    };
+    let mut path = uri.path().to_owned();
+    if !path.ends_with('/') {
+        path.push('/');
+    }
+    Ok(AdminUrl {
+        secure,
+        authority,
+        path,
+    })
+}
+
+/// In lower case, and an address of IPv6 in its short form.
+fn as_browsers_write(host: &str) -> String {
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    match inner.and_then(|inner| inner.parse::<Ipv6Addr>().ok()) {
+        Some(address) => format!("[{address}]"),
+        None => host.to_ascii_lowercase(),
     }
 }
 

@@ -32,11 +32,6 @@ impl Reader<'_, '_> {
             .hint("give the service another port, or keygate: listen, KEYGATE_LISTEN or --listen");
             self.problem("upstream", wrong);
         }
-        let same = |one: &Address, other: &Address| match (one, other) {
-            (Address::Tcp(one), Address::Tcp(other)) => address::overlap(*one, *other),
-            (Address::Unix(one), Address::Unix(other)) => one == other,
-            (Address::Tcp(_), Address::Unix(_)) | (Address::Unix(_), Address::Tcp(_)) => false,
-        };
         let again = config.listen.iter().enumerate().find_map(|(index, other)| {
             config.listen[..index]
                 .iter()
@@ -63,6 +58,61 @@ impl Reader<'_, '_> {
                 .hint("take another port, or give telemetry.listen one; none switches it off");
                 self.problem("listen", wrong);
             }
+        }
+    }
+
+    /// The admin API is in nobody's way, and who can read what goes over its wire is said on purpose.
+    pub(super) fn admin_agrees(&mut self, config: &Config) {
+        let admin = &config.admin;
+        if !admin.enabled {
+            return;
+        }
+        let (here, telemetry) = (
+            Address::Tcp(admin.listen),
+            config.telemetry.listen.map(Address::Tcp),
+        );
+        let clients = config
+            .listen
+            .iter()
+            .map(|at| ("listen", "clients connect", at));
+        let telemetry = telemetry
+            .iter()
+            .map(|at| ("telemetry.listen", "health and metrics are", at));
+        let other = clients.chain(telemetry).find(|(.., at)| same(at, &here));
+        if let Some((name, what, at)) = other {
+            if self.is_written("admin.listen") || !self.is_written(name) {
+                let wrong = Wrong::new(format!("{what} there already ({name}: {at})"))
+                    .hint("give the admin API a port of its own");
+                self.problem("admin.listen", wrong);
+            } else {
+                let wrong = Wrong::new(format!(
+                    "the admin API is there already (admin.listen: {here})"
+                ))
+                .hint("take another port, or give admin.listen one; admin.enabled: false switches it off");
+                self.problem(name, wrong);
+            }
+        }
+        let loopback = admin.listen.ip().to_canonical().is_loopback();
+        let https = admin.url.as_ref().is_some_and(|url| url.secure);
+        if !loopback && !https && admin.allow_plain_http {
+            let wrong = Wrong::new(format!(
+                "other machines reach {}, and passwords and tokens go there in plain HTTP",
+                admin.listen
+            ))
+            .hint("this is what admin.allow_plain_http: true accepts; TLS in front and admin.url: https://… would end it");
+            let warning = self.describe("admin.listen", wrong);
+            self.layers.warnings.push(warning);
+        } else if !(loopback || https) {
+            let wrong = Wrong::new(format!(
+                "other machines reach {}, and passwords would go there in plain HTTP",
+                admin.listen
+            ))
+            .hint(format!(
+                "listen on this machine alone, 127.0.0.1:{port}; or put TLS in front and write its address, \
+                 admin.url: https://ops.example.com/; or accept it: admin.allow_plain_http: true",
+                port = admin.listen.port()
+            ));
+            self.problem("admin.listen", wrong);
         }
     }
 
@@ -110,5 +160,14 @@ impl Reader<'_, '_> {
                 self.layers.warnings.push(warning);
             }
         }
+    }
+}
+
+/// Whether two sockets would be in one place.
+fn same(one: &Address, other: &Address) -> bool {
+    match (one, other) {
+        (Address::Tcp(one), Address::Tcp(other)) => address::overlap(*one, *other),
+        (Address::Unix(one), Address::Unix(other)) => one == other,
+        (Address::Tcp(_), Address::Unix(_)) | (Address::Unix(_), Address::Tcp(_)) => false,
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use crate::config::Address;
+use crate::config::Admin;
 use crate::config::Auth;
 use crate::config::Config;
 use crate::config::Forwarded;
@@ -106,6 +107,7 @@ pub(super) fn check(
         keys: keys.clone(),
         auth: reader.auth(),
         transactions: reader.transactions(),
+        admin: reader.admin(),
         telemetry: telemetry.clone(),
         timeouts: reader.timeouts(),
         limits: reader.limits(),
@@ -117,6 +119,7 @@ pub(super) fn check(
         log: reader.log(),
     };
     reader.sockets_agree(&config, target.as_ref());
+    reader.admin_agrees(&config);
     reader.headers_agree(&config.auth);
     let Layers {
         file,
@@ -151,7 +154,29 @@ impl Reader<'_, '_> {
         }
         // To write the default down changes nothing.
         let configured = file != self.data_dir.join("keys.yaml");
-        Keys { file, configured }
+        Keys {
+            file,
+            configured,
+            secret_file: self.path("keys.secret_file"),
+            recoverable: self.boolean("keys.recoverable"),
+        }
+    }
+
+    fn admin(&mut self) -> Admin {
+        Admin {
+            enabled: self.boolean("admin.enabled"),
+            listen: self.read("admin.listen", |node| {
+                address::parse_socket(value::text(node)?)
+            }),
+            url: self.read("admin.url", |node| {
+                value::unless("none", node, |node| {
+                    address::parse_admin_url(value::text(node)?)
+                })
+            }),
+            allow_plain_http: self.boolean("admin.allow_plain_http"),
+            token_file: self.path_unless_none("admin.token_file"),
+            session: self.duration("admin.session"),
+        }
     }
 
     fn telemetry(&mut self) -> Option<SocketAddr> {

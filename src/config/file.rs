@@ -40,6 +40,8 @@ pub enum Kind {
     Text,
     /// A file or a folder.
     Path,
+    /// A file, or `none`.
+    OptionalPath,
     /// A list of texts; in a variable, with commas between them.
     List,
     /// A list of token sources; in a variable, with commas between them.
@@ -78,7 +80,7 @@ const fn setting(
 
 /// Every setting of this version, in the order of `config/keygate.yaml`. Above a default stands its
 /// reason, where there is something to choose.
-pub static SETTINGS: [Setting; 46] = [
+pub static SETTINGS: [Setting; 54] = [
     setting("version", Kind::Version, "1", "the format of this file"),
     // A sidecar is reached from outside its pod or container; 8080 needs no privilege.
     setting(
@@ -119,6 +121,20 @@ pub static SETTINGS: [Setting; 46] = [
         Kind::Path,
         "<data_dir>/keys.yaml",
         "the key file: .yaml, .yml, .json or .ndjson",
+    ),
+    // Not beside a key file that is mounted: what leaks with it would open its copies.
+    setting(
+        "keys.secret_file",
+        Kind::Path,
+        "<data_dir>/secret",
+        "what sealed copies of tokens are opened with; made when it is absent",
+    ),
+    // People lose tokens; who wants them shown once says so.
+    setting(
+        "keys.recoverable",
+        Kind::Boolean,
+        "true",
+        "whether new keys get a sealed copy, so that they can be copied later",
     ),
     setting(
         "auth.sources",
@@ -256,6 +272,45 @@ pub static SETTINGS: [Setting; 46] = [
         "30d",
         "closed files older than this are deleted",
     ),
+    setting(
+        "admin.enabled",
+        Kind::Boolean,
+        "true",
+        "whether there is an admin API",
+    ),
+    // Who manages keys is on this machine, or comes through something that says who they are.
+    setting(
+        "admin.listen",
+        Kind::Text,
+        "127.0.0.1:8018",
+        "the admin API",
+    ),
+    setting(
+        "admin.url",
+        Kind::Text,
+        "none",
+        "what a browser sees, behind another proxy: https://HOST/PATH/; or none",
+    ),
+    // Passwords and tokens cross the wire.
+    setting(
+        "admin.allow_plain_http",
+        Kind::Boolean,
+        "false",
+        "whether others than this machine may do without TLS",
+    ),
+    setting(
+        "admin.token_file",
+        Kind::OptionalPath,
+        "none",
+        "tokens for automation, a line each: name: token; or none",
+    ),
+    // A working day.
+    setting(
+        "admin.session",
+        Kind::Duration,
+        "12h",
+        "how long somebody stays signed in",
+    ),
     // Figures about the traffic are nobody's business outside the machine.
     setting(
         "telemetry.listen",
@@ -371,15 +426,7 @@ pub static SETTINGS: [Setting; 46] = [
 
 /// Settings of the contract that this version does not have. To take one and not act on it would be a
 /// lie, so each is an error.
-pub(super) const LATER: [&str; 16] = [
-    "keys.secret_file",
-    "keys.recoverable",
-    "admin.enabled",
-    "admin.listen",
-    "admin.url",
-    "admin.allow_plain_http",
-    "admin.token_file",
-    "admin.session",
+pub(super) const LATER: [&str; 8] = [
     "admin.tls",
     "telemetry.per_key.enabled",
     "telemetry.per_key.max_series",

@@ -287,12 +287,17 @@ fn effective(chosen: Vec<Option<Chosen<'_>>>, config: &Config) -> Vec<Effective>
         let path = match setting.name {
             "data_dir" => Some(&config.data_dir),
             "keys.file" => Some(&config.keys.file),
+            "keys.secret_file" => Some(&config.keys.secret_file),
+            "admin.token_file" => config.admin.token_file.as_ref(),
             "transactions.dir" => Some(&config.transactions.dir),
             _ => None,
         };
-        debug_assert_eq!(
-            path.is_some(),
-            setting.kind == Kind::Path,
+        debug_assert!(
+            match setting.kind {
+                Kind::Path => path.is_some(),
+                Kind::OptionalPath => true,
+                _ => path.is_none(),
+            },
             "{}",
             setting.name
         );

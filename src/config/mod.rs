@@ -51,6 +51,8 @@ pub struct Config {
     pub auth: Auth,
     /// The transaction log.
     pub transactions: Transactions,
+    /// The admin API.
+    pub admin: Admin,
     /// Health and metrics.
     pub telemetry: Telemetry,
     /// How long keygate waits for whom.
@@ -116,6 +118,46 @@ pub struct Keys {
     /// Whether somebody named the file. A default file that is absent is created empty; a named one
     /// that is absent is an error.
     pub configured: bool,
+    /// What sealed copies of tokens are opened with.
+    pub secret_file: PathBuf,
+    /// Whether new keys get a sealed copy, so that their token can be copied later.
+    pub recoverable: bool,
+}
+
+/// The admin API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Where it is.
+    pub listen: SocketAddr,
+    /// What a browser sees, where another proxy stands in front.
+    pub url: Option<AdminUrl>,
+    /// Whether a listener that others can reach may do without TLS.
+    pub allow_plain_http: bool,
+    /// Lines `name: token` for automation.
+    pub token_file: Option<PathBuf>,
+    /// How long a session lasts, however it is used.
+    pub session: Duration,
+}
+
+impl Admin {
+    /// The path of `url`, with a slash at both ends; `/` where there is none.
+    #[must_use]
+    pub fn url_path(&self) -> &str {
+        self.url.as_ref().map_or("/", |url| &url.path)
+    }
+}
+
+/// `https://ops.example.com/keygate/`: the address of the admin API for a browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminUrl {
+    /// Whether it is https.
+    pub secure: bool,
+    /// Host and port as in a `Host` field, lower case; the port only where it is not the scheme's own.
+    pub authority: String,
+    /// `/` or `/keygate/`: begins and ends with a slash.
+    pub path: String,
 }
 
 /// Who may pass.

@@ -120,6 +120,12 @@ impl Reader<'_, '_> {
         self.absolute(name, Path::new(&text))
     }
 
+    /// A path, absolute, or none.
+    pub(super) fn path_unless_none(&mut self, name: &'static str) -> Option<PathBuf> {
+        let text = self.read(name, |node| value::text(node).map(str::to_owned));
+        (text != "none").then(|| self.absolute(name, Path::new(&text)))
+    }
+
     /// Relative paths start at the folder of the file that they stand in, or at the current one.
     pub(super) fn absolute(&self, name: &str, path: &Path) -> PathBuf {
         let index = file::find(name).expect("paths belong to settings of the table");

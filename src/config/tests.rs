@@ -166,7 +166,7 @@ fn schema_of(setting: &Setting) -> Value {
         ),
         Kind::Duration => json!({ "type": "string", "pattern": "^[0-9]+ *(ms|s|m|h|d)$" }),
         Kind::Choice(words) => json!({ "enum": words }),
-        Kind::Text | Kind::Path => json!({ "type": "string", "minLength": 1 }),
+        Kind::Text | Kind::Path | Kind::OptionalPath => json!({ "type": "string", "minLength": 1 }),
         Kind::List => list_of(json!({ "type": "string", "minLength": 1 })),
         Kind::Addresses => {
             json!({ "oneOf": [{ "type": "string" }, { "type": "array", "minItems": 1, "items": { "type": "string" } }] })
@@ -283,7 +283,7 @@ fn what_is_shown_reads_back_as_the_same() {
 #[test]
 fn values_are_read_as_they_are_meant() {
     type Holds = fn(&Config) -> bool;
-    let rows: [(&str, Holds); 14] = [
+    let rows: [(&str, Holds); 19] = [
         ("workers: 3", |config| config.workers.get() == 3),
         ("limits: {body_bytes: 1MiB}", |config| {
             config.limits.body_bytes == Some(1 << 20)
@@ -327,12 +327,135 @@ fn values_are_read_as_they_are_meant() {
         }),
         ("data_dir: d", |config| {
             config.transactions.dir.ends_with("d/transactions")
+                && config.keys.secret_file.ends_with("d/secret")
         }),
+        ("admin: {token_file: /run/t}", |config| {
+            config.admin.token_file == Some("/run/t".into())
+        }),
+        ("admin: {url: 'https://Ops.example.com:443/kg'}", |config| {
+            let url = config.admin.url.clone().unwrap();
+            (url.secure, &*url.authority, &*url.path) == (true, "ops.example.com", "/kg/")
+        }),
+        (
+            "admin: {url: 'https://[2001:DB8:0::1]:8443/%C3%A9'}",
+            |config| {
+                let url = config.admin.url.clone().unwrap();
+                (&*url.authority, &*url.path) == ("[2001:db8::1]:8443", "/%C3%A9/")
+            },
+        ),
+        ("admin: {url: 'http://ops:8080'}", |config| {
+            let url = config.admin.url.clone().unwrap();
+            (url.secure, &*url.authority, &*url.path) == (false, "ops:8080", "/")
+        }),
+        ("admin: {enabled: false}", |config| !config.admin.enabled),
     ];
     for (text, holds) in rows {
         let loaded = load_text(&format!("upstream: http://app\n{text}\n"));
         let loaded = loaded.unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
         assert!(holds(&loaded.config), "{text}: {:#?}", loaded.config);
+    }
+}
+
+#[test]
+fn an_admin_api_in_plain_http_is_warned_of() {
+    for (admin, warnings) in [
+        ("{listen: '0.0.0.0:8018', allow_plain_http: true}", 1),
+        (
+            "{listen: '0.0.0.0:8018', allow_plain_http: true, url: 'https://ops'}",
+            0,
+        ),
+        ("{listen: '127.0.0.1:8018', allow_plain_http: true}", 0),
+    ] {
+        let loaded = load_text(&format!("upstream: http://app\nadmin: {admin}\n")).unwrap();
+        let said: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(said.len(), warnings, "{admin}: {said:?}");
+        assert!(said.iter().all(|said| said.contains("plain HTTP")));
+    }
+}
+
+/// Its parts go into `Set-Cookie`, and are compared with what browsers send.
+#[test]
+fn an_admin_url_that_no_browser_has_or_no_cookie_carries_is_refused() {
+    for url in [
+        "https://ops/é/",
+        "https://ops/a;b/",
+        "https://ops:0/",
+        "https://ops:65536/",
+        "https://a@ops/",
+        "https://ops/?a",
+        "https://ops/#a",
+        "ftp://ops/",
+        "ops",
+    ] {
+        let problems = load_text(&format!("upstream: http://app\nadmin: {{url: '{url}'}}\n"));
+        let problems = problems.expect_err(url);
+        assert_eq!(problems[0].path, "admin.url", "{url}");
+    }
+}
+
+#[test]
+fn the_admin_api_is_in_nobodys_way_and_plain_only_on_purpose() {
+    let rows = [
+        ("admin: {listen: '127.0.0.9:8018'}", None),
+        ("admin: {listen: '[::1]:8018'}", None),
+        (
+            "admin: {listen: '0.0.0.0:8018'}",
+            Some(("admin.listen", "passwords would go")),
+        ),
+        (
+            "admin: {listen: '192.0.2.1:8018'}",
+            Some(("admin.listen", "passwords would go")),
+        ),
+        (
+            "admin: {listen: '[::]:8018', url: 'http://ops'}",
+            Some(("admin.listen", "passwords")),
+        ),
+        ("admin: {listen: '[::]:8018', url: 'https://ops'}", None),
+        ("admin: {listen: '[::]:8018', allow_plain_http: true}", None),
+        ("admin: {listen: '[::]:8018', enabled: false}", None),
+        (
+            "admin: {listen: '127.0.0.1:8080'}",
+            Some(("admin.listen", "clients connect there")),
+        ),
+        (
+            "admin: {listen: '127.0.0.1:9091'}",
+            Some(("admin.listen", "health and metrics are there")),
+        ),
+        ("admin: {listen: '127.0.0.1:8080', enabled: false}", None),
+        (
+            "listen: 127.0.0.1:8018",
+            Some(("listen", "the admin API is there")),
+        ),
+        (
+            "telemetry: {listen: '127.0.0.1:8018'}",
+            Some(("telemetry.listen", "the admin API is there")),
+        ),
+        ("telemetry: {listen: '127.0.0.2:8018'}", None),
+    ];
+    for (text, expected) in rows {
+        let result = load_text(&format!("upstream: http://app\n{text}\n"));
+        let problems = result.err().unwrap_or_default();
+        let found: Vec<_> = problems
+            .iter()
+            .map(|problem| (problem.path.as_str(), problem.what.as_str()))
+            .collect();
+        match (expected, found.as_slice()) {
+            (None, []) => {}
+            (Some((path, what)), [(found, said)]) => {
+                assert_eq!(*found, path, "{text}");
+                assert!(said.contains(what), "{text}: {said}");
+            }
+            _ => panic!("{text}: {found:?}"),
+        }
+    }
+    let problems = load_text("upstream: http://app\nadmin: {listen: '0.0.0.0:8018'}\n");
+    let hint = problems.unwrap_err()[0].hint.clone().unwrap();
+    for way in [
+        "127.0.0.1:8018",
+        "admin.url: https://",
+        "admin.allow_plain_http: true",
+    ] {
+        assert!(hint.contains(way), "{hint}");
     }
 }
 
