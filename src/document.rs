@@ -94,6 +94,7 @@ pub(crate) fn yaml(text: &str) -> (Option<Node<'_>>, Vec<Malformed>) {
     let mut builder = Builder {
         parser,
         malformed: Vec::new(),
+        depth: 0,
     };
     let root = builder.document().unwrap_or_else(|error| {
         builder.malformed.push(Malformed {
@@ -109,9 +110,14 @@ pub(crate) fn yaml(text: &str) -> (Option<Node<'_>>, Vec<Malformed>) {
     (root, builder.malformed)
 }
 
+/// No file of keygate's has more than ten. The parser allows 255, and a thread's stack is not made for those.
+const DEPTH_MAX: usize = 64;
+
 struct Builder<'a> {
     parser: Parser<'a, StrInput<'a>>,
     malformed: Vec<Malformed>,
+    /// Lists and maps that are open.
+    depth: usize,
 }
 
 impl<'a> Builder<'a> {
@@ -136,9 +142,23 @@ impl<'a> Builder<'a> {
         Ok(root.filter(|node| node.value != Value::Empty))
     }
 
-    /// The node that begins with `event`. Depth is bounded by the parser (255).
+    /// The node that begins with `event`.
     fn node(&mut self, event: Event<'a>, span: Span) -> Result<Node<'a>, ScanError> {
-        let value = match event {
+        if self.depth == DEPTH_MAX {
+            let what = format!("more than {DEPTH_MAX} levels in one another");
+            return Err(ScanError::new(span.start, what));
+        }
+        self.depth += 1;
+        let value = self.value(event, span)?;
+        self.depth -= 1;
+        Ok(Node {
+            place: Some(place(span.start)),
+            value,
+        })
+    }
+
+    fn value(&mut self, event: Event<'a>, span: Span) -> Result<Value<'a>, ScanError> {
+        Ok(match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_properties(span, anchor, tag.is_some());
                 match style {
@@ -168,10 +188,6 @@ impl<'a> Builder<'a> {
                 );
                 Value::Empty
             }
-        };
-        Ok(Node {
-            place: Some(place(span.start)),
-            value,
         })
     }
 
@@ -318,6 +334,18 @@ mod tests {
                 (Place { line, column }, what),
                 "{text:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_deep_document_is_refused_before_it_takes_the_stack() {
+        for (open, close) in [("{a: ", "}"), ("[", "]"), ("{[a]: ", "}")] {
+            let deep = |levels| format!("{}1{}", open.repeat(levels), close.repeat(levels));
+            let (_, malformed) = yaml(&deep(250));
+            let said = &malformed.last().unwrap().what;
+            assert!(said.contains("more than 64 levels"), "{said}");
+            let (_, malformed) = yaml(&deep(60));
+            assert!(!malformed.iter().any(|found| found.what.contains("levels")));
         }
     }
 

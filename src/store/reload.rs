@@ -1,17 +1,32 @@
-//! The one task that follows the key file: it reads, checks, builds and publishes, and keeps the last good
-//! table whatever happens to the file. Runs on the control plane; workers only ever see a new pointer.
-//! Not for: noticing a change (`watch`), the file's text (`format`).
+//! The one task that follows the keys: it loads, edits and publishes, one thing after the other, and keeps the last
+//! good table whatever happens to the store. Runs on the control plane; workers only ever see a new pointer.
+//! Not for: noticing a change (`watch`), the file and its text (`file`, `format`).
+//!
+//! **When is an edit live on every worker?** As soon as it is published. Publishing is one atomic swap of the pointer
+//! that all workers share, none of them keeps a table from one request to the next, and each looks a token up after
+//! it has received the head that carries it. So a head that is received after the swap, on whatever worker and
+//! connection, is judged by the new table; there is nobody to wait for.
 
+mod handle;
 mod say;
+mod start;
 
-use std::path::Path;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
-use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+
+pub use crate::store::reload::handle::ReloadHandle;
+pub use crate::store::reload::handle::ReloadStatus;
+pub use crate::store::reload::start::Initial;
+pub use crate::store::reload::start::check;
+pub use crate::store::reload::start::load_initial;
 
 use crate::clock::Clock;
 use crate::clock::Timestamp;
@@ -24,193 +39,109 @@ use crate::key::table::Revision;
 use crate::metrics::Metrics;
 use crate::metrics::Reload;
 use crate::problem::Problem;
-use crate::store::file::make_if_absent;
-use crate::store::file::read_whole;
-use crate::store::format;
-use crate::store::format::KeyFile;
-use crate::store::format::Memory;
-use crate::store::format::TokenFile;
-use crate::store::reload::say::in_two;
+use crate::store::FileStore;
+use crate::store::KeyChanges;
+use crate::store::KeyStore;
+use crate::store::Keys;
+use crate::store::Loaded;
+use crate::store::edit::EditError;
+use crate::store::edit::KeyEdit;
+use crate::store::reload::handle::REQUESTS_MAX;
+use crate::store::reload::handle::Request;
+use crate::store::reload::say::in_short;
 use crate::store::reload::say::log_problems;
 use crate::store::reload::say::log_warnings;
 use crate::store::reload::say::problem;
-use crate::store::reload::say::unusable;
-use crate::store::reload::say::warn_if_readable_by_others;
-use crate::watch::Watch;
 
-/// Callers of `reload` that may wait in line.
-const REQUESTS_MAX: usize = 16;
 /// The word in `health`.
 const CAUSE: &str = "keys";
+/// Requests hold a table for microseconds; after this, whoever lets go of it last drops it.
+const LAST_OWNER_PATIENCE: Duration = Duration::from_millis(50);
 
-/// What is known of the key file, for status pages.
+/// Why other keys were published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The store was found changed: a hand edit, another program, a token file.
+    Noticed,
+    /// The same, found because somebody asked for a reload.
+    Asked,
+    /// By [`ReloadHandle::apply`].
+    Applied,
+}
+
+/// A publication, for who keeps a record of changes: [`difference()`](crate::store::difference()) tells what is new in it.
 #[derive(Clone, Debug)]
-pub struct ReloadStatus {
-    /// The file.
-    pub file: PathBuf,
-    /// The revision in force.
-    pub revision: Revision,
-    /// Since when it has been in force.
-    pub loaded_at: Timestamp,
-    /// Why the file as it is now is not in force; empty: it is.
-    pub problems: Vec<Problem>,
-    /// What works and should be better.
-    pub warnings: Vec<Problem>,
+pub struct Published {
+    /// Why.
+    pub cause: Cause,
+    /// The keys that were in force before.
+    pub old: Arc<KeyTable>,
+    /// The keys in force from then on.
+    pub new: Arc<KeyTable>,
 }
 
-/// The key file as it was at the start.
-#[derive(Debug)]
-pub struct Initial {
-    file: PathBuf,
-    watch: Watch,
-    keys: KeyFile,
-    memory: Memory,
-    /// The permission bits of the file.
-    mode: u32,
-}
+type Observer = Arc<dyn Fn(&Published) + Send + Sync>;
 
-impl Initial {
-    /// The keys that were read.
-    #[must_use]
-    pub const fn table(&self) -> &KeyTable {
-        &self.keys.table
-    }
-
-    /// What works and should be better.
-    #[must_use]
-    pub fn warnings(&self) -> &[Problem] {
-        &self.keys.warnings
-    }
-}
-
-/// Reads the key file at the start. One that nobody `configured` and that is absent is made, empty.
-///
-/// # Errors
-/// All that is wrong with the file. There is no last good table yet, so nothing may start.
-pub fn load_initial(file: &Path, configured: bool) -> Result<Initial, Vec<Problem>> {
-    // Before reading: a change in between is told, not missed.
-    let watch = Watch::start(vec![file.to_owned()]);
-    if !configured {
-        make_if_absent(file)
-            .map_err(|error| vec![unusable(file, "cannot make the key file", &error)])?;
-    }
-    let mut memory = Memory::default();
-    let (keys, mode) = load(file, &mut memory)?;
-    Ok(Initial {
-        file: file.to_owned(),
-        watch,
-        keys,
-        memory,
-        mode,
-    })
-}
-
-/// Reads and checks the key file, for whoever only wants to know whether it is right.
-///
-/// # Errors
-/// All that is wrong with the file.
-pub fn check(file: &Path) -> Result<KeyFile, Vec<Problem>> {
-    load(file, &mut Memory::default()).map(|(keys, _)| keys)
-}
-
-fn load(file: &Path, memory: &mut Memory) -> Result<(KeyFile, u32), Vec<Problem>> {
-    let (bytes, mode, _) = read_whole(file)
-        .map_err(|error| vec![unusable(file, "cannot read the key file", &error)])?;
-    Ok((format::parse(file, &bytes, memory)?, mode))
-}
-
-/// Asks for a reload and tells what came of the last one. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct ReloadHandle {
-    requests: mpsc::Sender<oneshot::Sender<Result<Revision, Vec<Problem>>>>,
-    status: Arc<ArcSwap<ReloadStatus>>,
-}
-
-impl ReloadHandle {
-    /// Reads the file now, whether or not it seems to have changed, and answers when its keys are live.
-    ///
-    /// # Errors
-    /// What is wrong with the file; the last good keys stay in force.
-    pub async fn reload(&self) -> Result<Revision, Vec<Problem>> {
-        let (answer, answered) = oneshot::channel();
-        let file = self.status.load().file.clone();
-        let stopped = || vec![problem(&file, "the program is stopping".to_owned(), None)];
-        self.requests.send(answer).await.map_err(|_| stopped())?;
-        answered.await.map_err(|_| stopped())?
-    }
-
-    /// What is in force, and what is wrong.
-    #[must_use]
-    pub fn status(&self) -> Arc<ReloadStatus> {
-        self.status.load_full()
-    }
-}
-
-/// Follows the key file.
-#[derive(Debug)]
-pub struct Reloader {
-    file: PathBuf,
-    watch: Watch,
+/// Follows a store, and publishes what is in it.
+pub struct Reloader<S: KeyStore = FileStore> {
+    /// Used on blocking threads only, by one of them at a time.
+    store: Arc<Mutex<S>>,
+    changes: S::Changes,
+    place: PathBuf,
     publisher: KeyPublisher,
-    /// The last reading: what it knew, and the files that tokens came from.
-    memory: Memory,
-    token_files: Vec<TokenFile>,
-    mode: u32,
-    requests: mpsc::Receiver<oneshot::Sender<Result<Revision, Vec<Problem>>>>,
+    reader: KeyReader,
+    observer: Option<Observer>,
+    /// What was published and not yet told.
+    untold: Option<Published>,
+    requests: mpsc::Receiver<Request>,
     status: Arc<ArcSwap<ReloadStatus>>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     clock: Clock,
 }
 
-impl Reloader {
-    /// Publishes the first table. [`Reloader::run`] follows the file from then on.
+impl<S: KeyStore> Reloader<S> {
+    /// Publishes the first table. [`Reloader::run`] follows the store from then on.
     #[must_use]
     pub fn new(
-        initial: Initial,
+        initial: Initial<S>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
         clock: Clock,
     ) -> (Self, ReloadHandle, KeyReader) {
         let Initial {
-            file,
-            mut watch,
+            mut store,
+            changes,
             keys,
-            memory,
-            mode,
         } = initial;
-        let KeyFile {
-            table,
-            token_files,
-            warnings,
-        } = keys;
-        let now = clock.wall();
-        let status = ReloadStatus {
-            file: file.clone(),
-            revision: *table.revision(),
-            loaded_at: now,
-            problems: Vec::new(),
-            warnings,
-        };
-        log_warnings(&status.warnings);
-        warn_if_readable_by_others(&file, mode);
-        tracing::info!(file = %file.display(), keys = table.len(), revision = %table.revision(), "keys loaded");
+        store.tidy();
+        let (place, now) = (store.place().to_owned(), clock.wall());
+        let revision = *keys.table.revision();
+        log_warnings(&keys.warnings);
+        tracing::info!(file = %place.display(), keys = keys.table.len(), %revision, "keys loaded");
         metrics.reloaded(Reload::Success, now);
-        watch.set_files(watched(&file, &token_files));
-        let status = Arc::new(ArcSwap::from_pointee(status));
+        let status = Arc::new(ArcSwap::from_pointee(ReloadStatus {
+            file: place.clone(),
+            revision,
+            loaded_at: now,
+            read_only: store.is_read_only(),
+            problems: Vec::new(),
+            warnings: keys.warnings,
+        }));
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-        let (publisher, reader) = publish(table);
+        let (publisher, reader) = publish(keys.table);
         let handle = ReloadHandle {
             requests: sender,
             status: Arc::clone(&status),
         };
         let reloader = Self {
-            file,
-            watch,
+            store: Arc::new(Mutex::new(store)),
+            changes,
+            place,
             publisher,
-            memory,
-            token_files,
-            mode,
+            reader: reader.clone(),
+            observer: None,
+            untold: None,
             requests,
             status,
             metrics,
@@ -220,61 +151,95 @@ impl Reloader {
         (reloader, handle, reader)
     }
 
-    /// Follows the file until the last handle is gone.
+    /// Tells `observer` about every publication after the first, in their order, none left out. It is called on a
+    /// thread that may block, after the new keys are live and whoever asked for them has been answered; the next
+    /// reload or edit waits for it.
+    #[must_use]
+    pub fn observed_by(self, observer: impl Fn(&Published) + Send + Sync + 'static) -> Self {
+        Self {
+            observer: Some(Arc::new(observer)),
+            ..self
+        }
+    }
+
+    /// Follows the store until the last handle is gone.
     pub async fn run(mut self) {
         loop {
             tokio::select! {
-                () = self.watch.changed() => {
-                    let _ = self.reload(false).await; // it was said in log, metric, health and status
+                () = self.changes.changed() => {
+                    let _ = self.load(Cause::Noticed).await; // it was said in log, metric, health and status
                 }
                 request = self.requests.recv() => match request {
-                    Some(answer) => {
-                        let result = self.reload(true).await;
-                        let _ = answer.send(result); // who asked may have left
-                    }
+                    Some(request) => self.obey(request).await,
                     None => return,
                 },
+            }
+            self.tell().await;
+        }
+    }
+
+    /// Does what is asked for, and answers. Who asked may have left by then.
+    async fn obey(&mut self, request: Request) {
+        match request {
+            Request::Reload { answer } => {
+                let result = self.load(Cause::Asked).await;
+                let _ = answer.send(result);
+            }
+            Request::Apply {
+                edits,
+                expected,
+                answer,
+            } => {
+                let result = self.apply(edits, expected).await;
+                let _ = answer.send(result);
+            }
+            Request::Reveal { id, answer } => {
+                let found = self.in_store(move |store| store.reveal(&id)).await;
+                let _ = answer.send(found.unwrap_or_else(|problem| Err(broken(problem))));
             }
         }
     }
 
-    /// Reads the file, and publishes what is new in it. `asked`: by somebody, so the log answers even when nothing
-    /// changed.
-    async fn reload(&mut self, asked: bool) -> Result<Revision, Vec<Problem>> {
-        let (file, in_force) = (self.file.clone(), self.status.load().revision);
-        let (mut memory, token_files) =
-            (std::mem::take(&mut self.memory), self.token_files.clone());
-        // Parsing takes milliseconds, and seconds for a million keys: other control-plane tasks go on.
-        let task = tokio::task::spawn_blocking(move || {
-            let outcome = read(&file, &in_force, &token_files, &mut memory);
-            (outcome, memory)
+    /// Works with the store where waiting for a disk holds nobody up. Parsing takes milliseconds, and seconds for a
+    /// million keys. An error: it panicked, and the store is as it was.
+    async fn in_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut S) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let store = Arc::clone(&self.store);
+        let task =
+            spawn_blocking(move || work(&mut store.lock().unwrap_or_else(PoisonError::into_inner)));
+        task.await.map_err(|error| {
+            let what = format!("working with the key file ended abnormally: {error}");
+            problem(&self.place, what, None)
+        })
+    }
+
+    /// Loads the keys, and publishes them if they are others.
+    async fn load(&mut self, cause: Cause) -> Result<Revision, Vec<Problem>> {
+        let in_force = self.status.load().revision;
+        let loaded = self
+            .in_store(move |store| (store.load(Some(&in_force)), store.is_read_only()))
+            .await;
+        let loaded = loaded.map(|(loaded, read_only)| {
+            self.note(read_only);
+            loaded
         });
-        let outcome = match task.await {
-            Ok((outcome, memory)) => {
-                self.memory = memory;
-                outcome
+        match loaded.unwrap_or_else(|problem| Err(vec![problem])) {
+            Ok(Loaded::Keys { keys, changed }) => {
+                let (count, revision) = (keys.table.len(), *keys.table.revision());
+                self.publish(keys, cause);
+                let now = self.clock.wall();
+                let lag = lag(changed, now);
+                self.metrics.revocation_lag(lag);
+                self.metrics.reloaded(Reload::Success, now);
+                tracing::info!(file = %self.place.display(), keys = count, %revision, lag_us = lag.as_micros(), "keys reloaded");
+                log_warnings(&self.status.load().warnings);
+                Ok(revision)
             }
-            Err(error) => Err(vec![problem(
-                &self.file,
-                format!("reading the key file ended abnormally: {error}"),
-                None,
-            )]),
-        };
-        match outcome {
-            Ok(News {
-                keys,
-                mode,
-                changed,
-            }) => {
-                if mode != self.mode {
-                    self.mode = mode;
-                    warn_if_readable_by_others(&self.file, mode);
-                }
-                match keys {
-                    Some(keys) => self.publish(keys, changed).await,
-                    None => self.unchanged(asked),
-                }
-                Ok(self.status.load().revision)
+            Ok(Loaded::Unchanged) => {
+                self.unchanged(cause);
+                Ok(in_force)
             }
             Err(problems) => {
                 self.failed(&problems);
@@ -283,43 +248,81 @@ impl Reloader {
         }
     }
 
-    async fn publish(&mut self, keys: KeyFile, changed: Timestamp) {
-        let KeyFile {
-            table,
-            token_files,
-            warnings,
-        } = keys;
-        let (count, revision) = (table.len(), *table.revision());
-        let old = self.publisher.publish(table);
-        let now = self.clock.wall();
-        let lag = u64::try_from(now.as_micros() - changed.as_micros()).unwrap_or(0);
-        self.metrics.revocation_lag(Duration::from_micros(lag));
-        self.metrics.reloaded(Reload::Success, now);
+    async fn apply(
+        &mut self,
+        edits: Vec<KeyEdit>,
+        expected: Revision,
+    ) -> Result<Revision, EditError> {
+        let count = edits.len();
+        let applied = self.in_store(move |store| store.apply(&edits, &expected));
+        let keys = applied
+            .await
+            .unwrap_or_else(|problem| Err(broken(problem)))?;
+        let revision = *keys.table.revision();
+        if !Arc::ptr_eq(&keys.table, &self.reader.load_full()) {
+            tracing::info!(file = %self.place.display(), edits = count, keys = keys.table.len(), %revision, "keys edited");
+            self.publish(keys, Cause::Applied);
+        }
+        Ok(revision)
+    }
+
+    /// Whether edits are possible.
+    fn note(&self, read_only: bool) {
+        let status = self.status.load_full();
+        if status.read_only != read_only {
+            self.status.store(Arc::new(ReloadStatus {
+                read_only,
+                ..(*status).clone()
+            }));
+        }
+    }
+
+    /// From here on the keys are live.
+    fn publish(&mut self, keys: Keys, cause: Cause) {
+        self.changes.follow(&keys);
+        let new = Arc::clone(&keys.table);
+        let old = self.publisher.publish(keys.table);
         self.health.restore(CAUSE);
-        tracing::info!(file = %self.file.display(), keys = count, %revision, lag_us = lag, "keys reloaded");
-        log_warnings(&warnings);
-        self.watch.set_files(watched(&self.file, &token_files));
-        self.token_files = token_files;
-        let file = self.file.clone();
+        let read_only = self.status.load().read_only;
         self.status.store(Arc::new(ReloadStatus {
-            file,
-            revision,
-            loaded_at: now,
+            file: self.place.clone(),
+            revision: *new.revision(),
+            loaded_at: self.clock.wall(),
+            read_only,
             problems: Vec::new(),
-            warnings,
+            warnings: keys.warnings,
         }));
+        self.untold = Some(Published { cause, old, new });
+    }
+
+    /// Tells the observer what was published, and lets go of the old table: dropping a million keys takes a while, and
+    /// nobody who serves requests should be the one who does it.
+    async fn tell(&mut self) {
+        let Some(published) = self.untold.take() else {
+            return;
+        };
+        let observer = self.observer.clone();
+        let told = spawn_blocking(move || {
+            if let Some(observer) = observer {
+                observer(&published);
+            }
+            published.old
+        });
+        let Ok(old) = told.await else {
+            tracing::error!("recording a change of the keys ended abnormally");
+            return;
+        };
         let last_owner = async {
-            // Requests hold a table for microseconds. Whoever lets go of it last pays for dropping it, and that
-            // should not be a request.
             while Arc::strong_count(&old) > 1 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        let _ = tokio::time::timeout(Duration::from_millis(50), last_owner).await;
+        let _ = tokio::time::timeout(LAST_OWNER_PATIENCE, last_owner).await;
+        drop(spawn_blocking(move || drop(old)));
     }
 
-    /// The file says what is in force already; perhaps it did not a moment ago.
-    fn unchanged(&self, asked: bool) {
+    /// The store says what is in force already; perhaps it did not a moment ago.
+    fn unchanged(&self, cause: Cause) {
         let status = self.status.load_full();
         if !status.problems.is_empty() {
             self.metrics.reloaded(Reload::Success, self.clock.wall());
@@ -328,29 +331,16 @@ impl Reloader {
                 problems: Vec::new(),
                 ..(*status).clone()
             }));
-            tracing::info!(file = %self.file.display(), revision = %status.revision, "the key file is as it was before");
-        } else if asked {
-            tracing::info!(file = %self.file.display(), revision = %status.revision, "the key file is unchanged");
+            tracing::info!(file = %self.place.display(), revision = %status.revision, "the key file is as it was before");
+        } else if cause == Cause::Asked {
+            tracing::info!(file = %self.place.display(), revision = %status.revision, "the key file is unchanged");
         }
     }
 
     fn failed(&self, problems: &[Problem]) {
         log_problems(problems);
         self.metrics.reloaded(Reload::Failure, self.clock.wall());
-        let first = problems
-            .first()
-            .map(|problem| in_two(problem).0)
-            .unwrap_or_default();
-        let others = problems.len().saturating_sub(1);
-        let more = if others == 0 {
-            String::new()
-        } else {
-            format!(" (and {others} more)")
-        };
-        self.health.degrade(
-            CAUSE,
-            format!("the last good keys stay in force: {first}{more}"),
-        );
+        self.health.degrade(CAUSE, in_short(problems));
         let status = self.status.load_full();
         self.status.store(Arc::new(ReloadStatus {
             problems: problems.to_vec(),
@@ -359,42 +349,24 @@ impl Reloader {
     }
 }
 
-/// What reading the file brought.
-struct News {
-    /// None: nothing new.
-    keys: Option<KeyFile>,
-    mode: u32,
-    /// When the file last changed.
-    changed: Timestamp,
+impl<S: KeyStore> fmt::Debug for Reloader<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader")
+            .field("place", &self.place)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
 }
 
-fn read(
-    file: &Path,
-    in_force: &Revision,
-    token_files: &[TokenFile],
-    memory: &mut Memory,
-) -> Result<News, Vec<Problem>> {
-    let (bytes, mode, changed) = read_whole(file)
-        .map_err(|error| vec![unusable(file, "cannot read the key file", &error)])?;
-    let revision = Revision::of(&bytes);
-    let same = revision == *in_force && !token_files.iter().any(TokenFile::has_changed);
-    let keys = if same {
-        None
-    } else {
-        Some(format::parse_revision(file, &bytes, revision, memory)?)
-    };
-    Ok(News {
-        keys,
-        mode,
-        changed,
-    })
+/// How long a change took to be live.
+fn lag(changed: Timestamp, now: Timestamp) -> Duration {
+    Duration::from_micros(u64::try_from(now.as_micros() - changed.as_micros()).unwrap_or(0))
 }
 
-/// The key file and all that it draws on.
-fn watched(file: &Path, token_files: &[TokenFile]) -> Vec<PathBuf> {
-    std::iter::once(file.to_owned())
-        .chain(token_files.iter().map(|file| file.path.clone()))
-        .collect()
+fn broken(problem: Problem) -> EditError {
+    EditError::Broken {
+        problems: vec![problem],
+    }
 }
 
 #[cfg(test)]

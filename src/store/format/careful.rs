@@ -2,7 +2,6 @@
 //! Some ten times slower than `quick`, which has given up by then.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::document;
 use crate::document::Malformed;
@@ -15,6 +14,7 @@ use crate::key::table::Revision;
 use crate::problem::Problem;
 use crate::store::format::Format;
 use crate::store::format::KeyFile;
+use crate::store::format::Memory;
 use crate::store::format::entry::Checked;
 use crate::store::format::entry::Checker;
 use crate::store::format::entry::Places;
@@ -23,7 +23,12 @@ use crate::store::format::json;
 use crate::store::format::split::lines;
 
 /// The careful way: every problem, with its place.
-pub(super) fn read(file: &Path, text: &str, revision: Revision) -> Result<KeyFile, Vec<Problem>> {
+pub(super) fn read(
+    file: &Path,
+    text: &str,
+    revision: Revision,
+    memory: &Memory,
+) -> Result<KeyFile, Vec<Problem>> {
     let mut checker = Checker::new(file);
     let mut found = Vec::new();
     match Format::of(file) {
@@ -39,7 +44,7 @@ pub(super) fn read(file: &Path, text: &str, revision: Revision) -> Result<KeyFil
     }
     let (mut keys, mut places, mut token_files) = (Vec::new(), Vec::new(), Vec::new());
     for checked in found {
-        keys.push(Arc::new(checked.key));
+        keys.push(memory.carry_over(checked.key));
         places.push(checked.places);
         token_files.extend(checked.token_file);
     }

@@ -12,9 +12,11 @@ use crate::document::Entry;
 use crate::document::Node;
 use crate::document::Value;
 use crate::key::Key;
+use crate::key::KeyFields;
 use crate::key::KeyId;
 use crate::key::PreviousDigest;
 use crate::key::Tags;
+use crate::key::TokenSource;
 use crate::key::rules::Rules;
 use crate::key::token::Digest;
 use crate::problem::Place;
@@ -394,11 +396,17 @@ impl<'f> Checker<'f> {
 impl Draft<'_> {
     fn finish(self) -> Option<Checked> {
         let name = self.name?;
-        let key = Key {
+        let source = match self.secret {
+            Some(("token", _)) => TokenSource::Token,
+            Some(("token_file", _)) => TokenSource::TokenFile,
+            Some(_) | None => TokenSource::Digest,
+        };
+        let key = Key::new(KeyFields {
             id: self.id.unwrap_or_else(|| KeyId::derive(&name)),
             name,
             description: self.description,
             digest: self.digest?,
+            source,
             sealed: self.sealed,
             mask: self.mask,
             enabled: self.enabled.unwrap_or(true),
@@ -409,7 +417,7 @@ impl Draft<'_> {
             record: self.record.unwrap_or(true),
             rules: self.rules,
             previous: self.previous,
-        };
+        });
         Some(Checked {
             key,
             places: self.places,

@@ -1,38 +1,50 @@
-//! What was read last time: the keys of a file by the text of their entries, so that an edit costs what it
-//! changes. 16 bytes a key: texts are told apart by 128 bits of a hash with random keys, which no text can be
-//! made to collide in.
+//! What was read last time: the keys of a file by the text of their entries, so that an edit costs what it changes.
+//! 8 bytes a key beside the table itself: texts are told apart by 64 bits of a hash with a random key, so nobody can
+//! make two that collide, and two that do by chance are one pair in 2⁶⁴. A key whose text is new goes on with the
+//! counters of the key that had its id.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::hash::RandomState;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::key::Key;
-use crate::store::format::parts::in_parts;
+use crate::key::table::Duplicate;
+use crate::key::table::KeyTable;
+use crate::key::table::Revision;
+use crate::parts::in_parts;
+use crate::parts::short_lived;
+use crate::store::format::split::Piece;
 
 /// Below this many texts, a thread costs more than it saves.
 const TEXTS_A_THREAD_MIN: usize = 5_000;
 
-/// The keys of the last good reading, in the order of the file.
+/// The keys of the last good reading, and the hashes of their texts, in the order of the file.
 #[derive(Clone, Default)]
 pub struct Memory {
-    hashers: (RandomState, RandomState),
-    texts: Vec<TextHash>,
-    keys: Vec<Arc<Key>>,
+    hasher: RandomState,
+    texts: Box<[TextHash]>,
+    table: Option<KeyTable>,
 }
 
 /// The hash of an entry's text; none for an entry whose text does not say all about its key.
-type TextHash = Option<std::num::NonZeroU128>;
+pub(super) type TextHash = Option<NonZeroU64>;
 
 impl Memory {
     /// Looks up the keys for these texts. An edit touches a few entries, so what is the same at the beginning and
     /// at the end is found by comparing; only the middle needs a map.
-    pub(super) fn recall(&self, texts: &[&str]) -> Recalled {
-        let texts = in_parts(texts, TEXTS_A_THREAD_MIN, |part| -> Vec<TextHash> {
-            part.iter().map(|text| self.hash(text)).collect()
+    pub(super) fn recall(&self, pieces: &[Piece<'_>]) -> Recalled {
+        let mut texts = short_lived(pieces.len());
+        in_parts(pieces, TEXTS_A_THREAD_MIN, |part| {
+            let mut hashes = short_lived(part.len());
+            hashes.extend(part.iter().map(|piece| self.hash(piece.text)));
+            hashes
         })
-        .concat();
+        .iter()
+        .for_each(|part| texts.extend_from_slice(part));
+        let old = self.table.as_ref().map_or(&[][..], KeyTable::keys);
         let same = |(old, new): &(&TextHash, &TextHash)| old.is_some() && old == new;
         let front = self.texts.iter().zip(&texts).take_while(same).count();
         let back = self.texts[front..]
@@ -41,11 +53,11 @@ impl Memory {
             .zip(texts[front..].iter().rev())
             .take_while(same)
             .count();
-        let mut keys = Vec::with_capacity(texts.len());
-        keys.extend(self.keys[..front].iter().cloned().map(Some));
+        let mut keys = short_lived(texts.len());
+        keys.extend(old[..front].iter().cloned().map(Some));
         let middle = front..self.texts.len() - back;
         let known: HashMap<_, _> = middle
-            .map(|index| (self.texts[index], &self.keys[index]))
+            .map(|index| (self.texts[index], &old[index]))
             .collect();
         let changed = &texts[front..texts.len() - back];
         keys.extend(
@@ -53,22 +65,41 @@ impl Memory {
                 .iter()
                 .map(|text| text.and_then(|_| known.get(text).map(|key| Arc::clone(key)))),
         );
-        keys.extend(
-            self.keys[self.keys.len() - back..]
-                .iter()
-                .cloned()
-                .map(Some),
-        );
-        Recalled {
-            hashers: self.hashers.clone(),
-            texts,
-            keys,
+        keys.extend(old[old.len() - back..].iter().cloned().map(Some));
+        Recalled { texts, keys }
+    }
+
+    /// The key that an entry says, as the one that was there before if it is the same, and with the counters of the
+    /// one that had its id if it is not.
+    pub(super) fn carry_over(&self, key: Key) -> Arc<Key> {
+        match self.table.as_ref().and_then(|table| table.get(key.id())) {
+            Some(old) if **old == key => Arc::clone(old),
+            Some(old) => Arc::new(key.continuing(old)),
+            None => Arc::new(key),
         }
     }
 
+    /// A table of these keys, out of the last one if there is one.
+    pub(super) fn table(
+        &self,
+        keys: Vec<Arc<Key>>,
+        revision: Revision,
+    ) -> Result<KeyTable, Vec<Duplicate>> {
+        match &self.table {
+            Some(table) => table.rebuild(keys, revision),
+            None => KeyTable::build(keys, revision),
+        }
+    }
+
+    /// From now on, `table` is the last reading; `texts` are those of its keys.
+    pub(super) fn learn(&mut self, texts: &[TextHash], table: &KeyTable) {
+        debug_assert_eq!(texts.len(), table.len(), "each key has its text");
+        self.texts = texts.into(); // without the room that it has besides
+        self.table = Some(table.clone());
+    }
+
     fn hash(&self, text: &str) -> TextHash {
-        let (high, low) = (self.hashers.0.hash_one(text), self.hashers.1.hash_one(text));
-        std::num::NonZeroU128::new(u128::from(high) << 64 | u128::from(low))
+        NonZeroU64::new(self.hasher.hash_one(text))
     }
 }
 
@@ -76,14 +107,13 @@ impl Memory {
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory")
-            .field("keys", &self.keys.len())
+            .field("keys", &self.texts.len())
             .finish_non_exhaustive()
     }
 }
 
 /// The keys of a file, as far as they are known.
 pub(super) struct Recalled {
-    hashers: (RandomState, RandomState),
     texts: Vec<TextHash>,
     keys: Vec<Option<Arc<Key>>>,
 }
@@ -106,21 +136,14 @@ impl Recalled {
         }
     }
 
-    /// All keys, and what is known next time.
-    pub(super) fn finish(self) -> (Vec<Arc<Key>>, Memory) {
-        let keys: Vec<Arc<Key>> = self
+    /// All keys, and what is to be known of their texts next time.
+    pub(super) fn finish(self) -> (Vec<Arc<Key>>, Vec<TextHash>) {
+        let keys = self
             .keys
             .into_iter()
             .map(|key| key.expect("every missing key was put"))
             .collect();
-        (
-            keys.clone(),
-            Memory {
-                hashers: self.hashers,
-                texts: self.texts,
-                keys,
-            },
-        )
+        (keys, self.texts)
     }
 }
 
@@ -129,27 +152,31 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::clock::Timestamp;
     use crate::key::tests::key;
 
-    /// Reads `texts` with a parser that makes a key of that name; returns what it had to parse.
+    /// Reads `texts` with a parser that makes a key of that name; returns what it had to parse. A text that is there
+    /// twice makes a file that is not to be used.
     fn read(memory: &mut Memory, texts: &[u8]) -> Vec<u8> {
         let words: Vec<String> = texts.iter().map(u8::to_string).collect();
-        let mut recalled = memory.recall(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        let piece = |text| Piece { text, line: 0 };
+        let pieces: Vec<_> = words.iter().map(|word| piece(word.as_str())).collect();
+        let mut recalled = memory.recall(&pieces);
         let missing: Vec<usize> = recalled.missing().collect();
         for index in &missing {
-            recalled.put(
-                *index,
-                Arc::new(key(&words[*index], "unused")),
-                texts[*index] != 0,
-            );
+            let word = &words[*index];
+            let key = memory.carry_over(key(word, word));
+            recalled.put(*index, key, texts[*index] != 0);
         }
-        let (keys, new) = recalled.finish();
-        *memory = new;
+        let (keys, hashes) = recalled.finish();
         assert!(
             keys.iter()
                 .zip(&words)
-                .all(|(key, word)| *key.name == **word)
+                .all(|(key, word)| key.name() == *word)
         );
+        if let Ok(table) = memory.table(keys, Revision::of(texts)) {
+            memory.learn(&hashes, &table);
+        }
         missing.into_iter().map(|index| texts[index]).collect()
     }
 
@@ -168,8 +195,29 @@ mod tests {
     #[test]
     fn what_does_not_last_is_read_every_time() {
         let mut memory = Memory::default();
-        assert_eq!(read(&mut memory, &[0, 1, 0]), [0, 1, 0]);
-        assert_eq!(read(&mut memory, &[0, 1, 0]), [0, 0]);
+        assert_eq!(read(&mut memory, &[0, 1]), [0, 1]);
+        assert_eq!(read(&mut memory, &[0, 1]), [0]);
+        assert_eq!(read(&mut memory, &[2, 0, 1]), [2, 0]);
+    }
+
+    #[test]
+    fn a_key_goes_on_with_the_counters_of_the_one_that_had_its_id() {
+        let mut memory = Memory::default();
+        read(&mut memory, &[1, 2]);
+        let [one, two] = memory.table.as_ref().unwrap().keys() else {
+            panic!("two keys")
+        };
+        one.usage().note(Timestamp::from_micros(1), false);
+        assert!(Arc::ptr_eq(&memory.carry_over(key("1", "1")), one));
+        let changed = memory.carry_over(key("1", "another token"));
+        assert!(!Arc::ptr_eq(&changed, one));
+        one.usage().note(Timestamp::from_micros(2), true);
+        assert_eq!(changed.usage().totals().requests, 2);
+        assert_eq!(two.usage().totals().requests, 0);
+        assert_eq!(
+            memory.carry_over(key("3", "3")).usage().totals().requests,
+            0
+        );
     }
 
     proptest! {

@@ -8,11 +8,15 @@
 
 mod allow;
 mod careful;
+pub mod edit;
 mod entry;
+mod fields;
 mod json;
+pub(in crate::store) mod loose;
 mod memory;
-mod parts;
+pub mod print;
 mod quick;
+pub(super) mod reveal;
 mod scalar;
 mod secret;
 mod split;
@@ -20,6 +24,7 @@ mod token_file;
 
 use std::path::Path;
 
+pub(crate) use crate::store::format::fields::check_fields;
 pub use crate::store::format::memory::Memory;
 pub use crate::store::format::token_file::TokenFile;
 
@@ -80,16 +85,18 @@ pub(super) fn parse_revision(
 ) -> Result<KeyFile, Vec<Problem>> {
     let text = text_of(file, bytes)?;
     if let Some(quick) = quick::read(file, text, memory)
-        && let Ok(table) = KeyTable::build(quick.keys, revision)
+        && let Ok(table) = memory.table(quick.keys, revision)
     {
-        *memory = quick.memory;
+        memory.learn(&quick.texts, &table);
         return Ok(KeyFile {
             table,
             token_files: quick.token_files,
             warnings: quick.warnings,
         });
     }
-    careful::read(file, text, revision)
+    let found = careful::read(file, text, revision, memory)?;
+    memory.learn(&vec![None; found.table.len()], &found.table);
+    Ok(found)
 }
 
 /// The text of the file, without a byte order mark.

@@ -11,6 +11,7 @@ use crate::document;
 use crate::document::Node;
 use crate::document::Value;
 use crate::key::Key;
+use crate::parts::in_parts;
 use crate::problem::Place;
 use crate::problem::Problem;
 use crate::store::format::Format;
@@ -18,7 +19,7 @@ use crate::store::format::Memory;
 use crate::store::format::TokenFile;
 use crate::store::format::entry::Checker;
 use crate::store::format::json;
-use crate::store::format::parts::in_parts;
+use crate::store::format::memory::TextHash;
 use crate::store::format::split::Piece;
 use crate::store::format::split::lines;
 use crate::store::format::split::split;
@@ -29,7 +30,8 @@ pub(super) struct Quick {
     pub(super) keys: Vec<Arc<Key>>,
     pub(super) token_files: Vec<TokenFile>,
     pub(super) warnings: Vec<Problem>,
-    pub(super) memory: Memory,
+    /// What is to be known of the entries' texts next time.
+    pub(super) texts: Vec<TextHash>,
 }
 
 /// The keys of a file without any problem; none: look carefully.
@@ -84,12 +86,10 @@ fn from_pieces(
     memory: &Memory,
     readers: Readers,
 ) -> Option<Quick> {
-    let texts: Vec<&str> = pieces.iter().map(|piece| piece.text).collect();
-    let mut recalled = memory.recall(&texts);
-    drop(texts);
+    let mut recalled = memory.recall(pieces);
     let missing: Vec<usize> = recalled.missing().collect();
     let parts = in_parts(&missing, PIECES_A_THREAD_MIN, |part| {
-        read_part(file, pieces, part, readers)
+        read_part(file, pieces, part, memory, readers)
     });
     let (mut token_files, mut warnings) = (Vec::new(), Vec::new());
     for part in parts {
@@ -100,12 +100,12 @@ fn from_pieces(
         token_files.extend(part.token_files);
         warnings.extend(part.warnings);
     }
-    let (keys, memory) = recalled.finish();
+    let (keys, texts) = recalled.finish();
     Some(Quick {
         keys,
         token_files,
         warnings,
-        memory,
+        texts,
     })
 }
 
@@ -124,6 +124,7 @@ fn read_part(
     file: &Path,
     pieces: &[Piece<'_>],
     indexes: &[usize],
+    memory: &Memory,
     readers: Readers,
 ) -> Option<Part> {
     let mut checker = Checker::new(file);
@@ -145,7 +146,8 @@ fn read_part(
             return None;
         }
         let lasting = !warned && checked.token_file.is_none();
-        part.found.push((index, Arc::new(checked.key), lasting));
+        part.found
+            .push((index, memory.carry_over(checked.key), lasting));
         part.token_files.extend(checked.token_file);
         part.warnings
             .extend(checker.warnings.drain(..).map(|warning| Problem {

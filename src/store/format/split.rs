@@ -9,6 +9,8 @@
 //! it ends with an open quote or bracket, does not parse alone, and the whole parser is asked. Anchors,
 //! aliases and tags, which could reach across entries, are refused in keygate's files everywhere.
 
+use crate::parts::short_lived;
+
 /// The text of one entry, from its dash up to the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Piece<'a> {
@@ -16,6 +18,9 @@ pub(super) struct Piece<'a> {
     /// The line in the file that it begins in, from 1.
     pub(super) line: u64,
 }
+
+/// A digest and a name take more: what a list of the entries has to have room for.
+const ENTRY_BYTES_MIN: usize = 100;
 
 /// Where in the file a line is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +39,7 @@ pub(super) fn split(text: &str) -> Option<Vec<Piece<'_>>> {
     {
         return None;
     }
-    let mut pieces = Vec::new();
+    let mut pieces = short_lived(text.len() / ENTRY_BYTES_MIN);
     let (mut part, mut versions, mut started) = (Part::Head, 0, false);
     let mut indent = None;
     let mut entry: Option<(usize, u64)> = None;
@@ -46,6 +51,10 @@ pub(super) fn split(text: &str) -> Option<Vec<Piece<'_>>> {
         let content = line.trim_end_matches(['\n', '\r']);
         let spaces = content.bytes().take_while(|byte| *byte == b' ').count();
         let content = &content[spaces..];
+        // What no parser sees but the whole one must not be what that one refuses.
+        if entry.is_none() && !is_printable(content) {
+            return None;
+        }
         if content.is_empty() || content.starts_with('#') {
             continue; // belongs to the entry above, or to no one
         }
@@ -73,6 +82,9 @@ pub(super) fn split(text: &str) -> Option<Vec<Piece<'_>>> {
                 line,
             });
             part = Part::Tail;
+            if !is_printable(content) {
+                return None;
+            }
         }
         match content {
             _ if spaces > 0 => return None,
@@ -94,11 +106,16 @@ pub(super) fn split(text: &str) -> Option<Vec<Piece<'_>>> {
 
 /// The lines of an NDJSON file that hold a key.
 pub(super) fn lines(text: &str) -> Vec<Piece<'_>> {
-    let numbered = text.split('\n').zip(1..);
-    numbered
-        .map(|(text, line)| Piece { text, line })
-        .filter(|piece| !piece.text.trim_ascii().is_empty())
-        .collect()
+    let ends = memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
+    let mut start = 0;
+    let pieces = ends.zip(1..).map(|(end, line)| {
+        let text = &text[start..end];
+        start = end + 1;
+        Piece { text, line }
+    });
+    let mut list = short_lived(text.len() / ENTRY_BYTES_MIN);
+    list.extend(pieces.filter(|piece| !piece.text.trim_ascii().is_empty()));
+    list
 }
 
 /// The entries of a JSON file, and the file with an empty list in their place. When that is a key file, and each
@@ -116,7 +133,7 @@ pub(super) fn split_json(text: &str) -> Option<(Vec<Piece<'_>>, String)> {
     if bytes.get(colon) != Some(&b':') || bytes.get(open) != Some(&b'[') {
         return None;
     }
-    let mut pieces = Vec::new();
+    let mut pieces = short_lived(text.len() / ENTRY_BYTES_MIN);
     let mut at = skip(open + 1);
     if bytes.get(at) != Some(&b']') {
         loop {
@@ -165,6 +182,12 @@ fn object_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
+/// Whether every character of the line may stand in YAML. Rather no than a guess.
+fn is_printable(line: &str) -> bool {
+    line.chars()
+        .all(|character| !character.is_control() && !matches!(character, '\u{fffe}' | '\u{ffff}'))
+}
+
 /// Whether the line is `name` and `value`, and perhaps a comment.
 fn is_setting(line: &str, name: &str, value: &str) -> bool {
     let Some(rest) = line.strip_prefix(name) else {
@@ -178,7 +201,7 @@ fn is_setting(line: &str, name: &str, value: &str) -> bool {
     separated && rest.trim_matches(' ') == value
 }
 
-fn has_lone_return(text: &str) -> bool {
+pub(super) fn has_lone_return(text: &str) -> bool {
     let bytes = text.as_bytes();
     memchr::memchr_iter(b'\r', bytes).any(|at| bytes.get(at + 1) != Some(&b'\n'))
 }
@@ -251,6 +274,9 @@ mod tests {
             "version: 1\nkeys:\n  - a: b\rc: d\n",
             "version: 1\nkeys:\n  - a: b\nkeys:\n  - a: b\n",
             "version: 1\nkeys:\n  a: b\n",
+            "version: 1 # \u{1}\nkeys:\n  - a: b\n",
+            "version: 1\nkeys:\n  # \u{fffe}\n  - a: b\n",
+            "keys:\n  - a: b\nversion: 1 # \u{1d}\n",
             "note: '\nversion: 1\nkeys:\n  - a: b\n'\n",
         ] {
             assert_eq!(split(text), None, "{text:?}");

@@ -4,14 +4,12 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Timestamp;
 use crate::key::Key;
-use crate::key::KeyId;
 use crate::key::KeyState;
 use crate::key::token::Digest;
 use crate::key::token::Token;
@@ -41,7 +39,7 @@ fn outcome(
             file.table
                 .keys()
                 .iter()
-                .map(|key| (**key).clone())
+                .map(|key| Key::new(key.to_fields()))
                 .collect(),
             file.warnings,
         )
@@ -54,24 +52,21 @@ const EVERYTHING: &str = include_str!("../../../config/keys.yaml");
 fn the_example_shows_every_field() {
     let file = yaml(EVERYTHING).unwrap();
     let key = &file.table.keys()[0];
-    assert_eq!(key.id, KeyId::parse("k_7Qm2x9").unwrap());
-    assert_eq!(&*key.name, "default");
+    assert_eq!(key.id().as_str(), "k_7Qm2x9");
+    assert_eq!(key.name(), "default");
     assert!(
-        key.description.is_some()
-            && key.sealed.is_some()
-            && key.mask.is_some()
-            && key.rules.is_some()
+        key.description().is_some()
+            && key.sealed().is_some()
+            && key.mask().is_some()
+            && key.rules().is_some()
     );
-    assert!(key.created_at.is_some() && key.not_before.is_some() && key.expires_at.is_some());
-    assert_eq!(
-        key.tags.as_deref().unwrap(),
-        [("team".into(), "billing".into())]
-    );
-    assert_eq!(key.previous.len(), 1);
+    assert!(key.created_at().is_some() && key.not_before().is_some() && key.expires_at().is_some());
+    assert_eq!(key.tags(), [("team".into(), "billing".into())]);
+    assert_eq!(key.previous().len(), 1);
     let now = Timestamp::parse("2026-12-01T00:00:00Z").unwrap();
     assert_eq!(key.state(now), KeyState::Active);
-    assert!(file.table.find(&key.digest, now).is_some());
-    assert!(file.table.find(&key.previous[0].digest, now).is_some());
+    assert!(file.table.find(key.digest(), now).is_some());
+    assert!(file.table.find(&key.previous()[0].digest, now).is_some());
     assert_eq!(file.warnings, []);
     let schema: serde_json::Value =
         serde_json::from_str(include_str!("../../../config/keys.schema.json")).unwrap();
@@ -178,16 +173,16 @@ fn a_token_file_is_read_from_the_key_files_folder() {
     let text = "version: 1\nkeys:\n  - name: a\n    token_file: secret\n";
     let mut memory = Memory::default();
     let read = parse(&file, text.as_bytes(), &mut memory).unwrap();
-    assert_eq!(read.table.keys()[0].digest, token.digest());
-    assert_eq!(read.table.keys()[0].mask.as_deref(), Some(&*token.mask()));
+    assert_eq!(read.table.keys()[0].digest(), &token.digest());
+    assert_eq!(read.table.keys()[0].mask(), Some(&*token.mask()));
     assert!(!read.token_files[0].has_changed());
     let other = Token::make();
     write("secret", other.expose());
     assert!(read.token_files[0].has_changed());
     let read = parse(&file, text.as_bytes(), &mut memory).unwrap();
     assert_eq!(
-        read.table.keys()[0].digest,
-        other.digest(),
+        read.table.keys()[0].digest(),
+        &other.digest(),
         "never from memory"
     );
     write("secret", "with a space\n");
@@ -322,7 +317,12 @@ fn yaml_file() -> impl Strategy<Value = String> {
 
 /// The careful way alone.
 fn only_carefully(file: &str, text: &str) -> Result<KeyFile, Vec<Problem>> {
-    careful::read(Path::new(file), text, Revision::of(text.as_bytes()))
+    careful::read(
+        Path::new(file),
+        text,
+        Revision::of(text.as_bytes()),
+        &Memory::default(),
+    )
 }
 
 #[test]
@@ -331,18 +331,41 @@ fn the_pieces_of_plain_files_are_used() {
         .map(|style| entry_text(usize::from(style), style, 2, "words"))
         .collect();
     let text = format!("version: 1\nkeys:\n{text}");
-    let quick =
-        quick::read(Path::new("keys.yaml"), &text, &Memory::default()).expect("a plain file");
+    let mut memory = Memory::default();
+    let quick = quick::read(Path::new("keys.yaml"), &text, &memory).expect("a plain file");
     assert_eq!(quick.keys.len(), 12);
-    let known = quick::read(Path::new("keys.yaml"), &text, &quick.memory).unwrap();
-    assert!(
-        quick
-            .keys
-            .iter()
-            .zip(&known.keys)
-            .all(|(old, new)| Arc::ptr_eq(old, new)),
-        "nothing is parsed again"
-    );
+    let table = memory.table(quick.keys, Revision::of(b"")).unwrap();
+    memory.learn(&quick.texts, &table);
+    let pieces = split::split(&text).expect("a plain file");
+    assert_eq!(memory.recall(&pieces).missing().count(), 0);
+}
+
+/// Whatever way the file is read: an edit in the middle, in a shape that only the careful way reads, and back.
+#[test]
+fn counters_go_on_after_every_kind_of_edit() {
+    let entry =
+        |name: &str, rest: &str| format!("- {{name: {name}, token: token-of-{name}{rest}}}\n");
+    let whole = |first: &str| format!("version: 1\nkeys:\n{}{}", entry("a", first), entry("b", ""));
+    let odd = "keys: [{name: a, token: another-token}, {name: b, token: token-of-b}]\nversion: 1\n";
+    let mut memory = Memory::default();
+    let texts = [
+        whole(""),
+        whole(", enabled: false"),
+        odd.to_owned(),
+        whole(""),
+    ];
+    for (round, text) in texts.iter().enumerate() {
+        let found = parse(Path::new("keys.yaml"), text.as_bytes(), &mut memory).unwrap();
+        for key in found.table.keys() {
+            let totals = key.usage().totals();
+            assert_eq!(
+                totals.requests,
+                u64::try_from(round).unwrap(),
+                "{round}: {key:?}"
+            );
+            key.usage().note(Timestamp::from_micros(1), false);
+        }
+    }
 }
 
 proptest! {

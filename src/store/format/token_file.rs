@@ -5,6 +5,8 @@ use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
 
+use zeroize::Zeroizing;
+
 use crate::key::table::Revision;
 use crate::key::token::TOKEN_CHARS_MAX;
 use crate::store::file;
@@ -24,9 +26,9 @@ pub struct TokenFile {
 impl TokenFile {
     /// Reads the file: what it is now, and its bytes.
     pub(super) fn read(path: PathBuf) -> io::Result<(Self, Vec<u8>)> {
-        let bytes = read_file(&path)?;
+        let mut bytes = read_file(&path)?;
         let revision = Revision::of(&bytes);
-        Ok((Self { path, revision }, bytes))
+        Ok((Self { path, revision }, std::mem::take(&mut *bytes)))
     }
 
     /// Whether the file now holds something else, or can no longer be read.
@@ -47,8 +49,9 @@ pub(super) fn without_line_end(mut text: String) -> String {
     text
 }
 
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    // With room for all: what grows leaves behind where it was.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(TOKEN_FILE_BYTES_MAX + 2));
     let limit = u64::try_from(TOKEN_FILE_BYTES_MAX + 1).expect("a small number");
     file::regular(path)?.0.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)

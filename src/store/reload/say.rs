@@ -1,7 +1,6 @@
 //! What an operator is told of the key file: problems with their hints, and lines in the log.
 //! Not for: what follows from a problem, which is the reloader's.
 
-use std::io;
 use std::path::Path;
 
 use crate::problem::Problem;
@@ -29,22 +28,7 @@ pub(super) fn log_problems(problems: &[Problem]) {
     }
 }
 
-pub(super) fn unusable(file: &Path, what: &str, error: &io::Error) -> Problem {
-    let hint = match error.kind() {
-        io::ErrorKind::NotFound => {
-            Some("make it (version: 1, keys: []), or correct `keys.file` in keygate.yaml")
-        }
-        io::ErrorKind::PermissionDenied => {
-            Some("let keygate's user read the file and search its folder")
-        }
-        io::ErrorKind::ReadOnlyFilesystem => {
-            Some("name a key file with `keys.file`, or make the data folder writable")
-        }
-        _ => None,
-    };
-    problem(file, format!("{what}: {error}"), hint)
-}
-
+/// A problem of the file as a whole.
 pub(super) fn problem(file: &Path, what: String, hint: Option<&str>) -> Problem {
     Problem {
         file: file.to_owned(),
@@ -74,11 +58,17 @@ pub(super) fn log_warnings(warnings: &[Problem]) {
     }
 }
 
-/// Key files hold tokens of those who write them in. Kubernetes and compose mount secrets with wide modes, so this
-/// is no reason to refuse one.
-pub(super) fn warn_if_readable_by_others(file: &Path, mode: u32) {
-    if mode & 0o077 != 0 {
-        let (file, mode) = (file.display(), format!("{mode:04o}"));
-        tracing::warn!(%file, mode, hint = format!("chmod 600 {file}"), "others than its owner may read the key file");
-    }
+/// What is worse than it should be, for health: the first problem, and how many there are besides.
+pub(super) fn in_short(problems: &[Problem]) -> String {
+    let first = problems
+        .first()
+        .map(|problem| in_two(problem).0)
+        .unwrap_or_default();
+    let others = problems.len().saturating_sub(1);
+    let more = if others == 0 {
+        String::new()
+    } else {
+        format!(" (and {others} more)")
+    };
+    format!("the last good keys stay in force: {first}{more}")
 }

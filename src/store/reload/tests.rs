@@ -1,8 +1,11 @@
 //! Tests of the reload task: what becomes live, what never does, and what is said about it.
 
+mod edits;
+
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use super::*;
 use crate::key::token::Digest;
@@ -39,6 +42,7 @@ fn text(tokens: &[&str]) -> String {
 }
 
 struct Following {
+    told: Arc<Mutex<Vec<Published>>>,
     _folder: tempfile::TempDir,
     file: PathBuf,
     handle: ReloadHandle,
@@ -47,10 +51,15 @@ struct Following {
     metrics: Arc<Metrics>,
 }
 
-/// Follows a file with this text while `test` runs.
+/// Follows a YAML file with this text while `test` runs.
 fn follow(initial: &str, test: impl AsyncFnOnce(&Following)) {
+    follow_file("keys.yaml", initial, test);
+}
+
+/// Follows a file of this name and with this text while `test` runs.
+fn follow_file(name: &str, initial: &str, test: impl AsyncFnOnce(&Following)) {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("keys.yaml");
+    let file = folder.path().join(name);
     write(&file, initial);
     let (metrics, health) = (Metrics::new(1), Health::new());
     let initial = load_initial(&file, true).unwrap();
@@ -60,7 +69,13 @@ fn follow(initial: &str, test: impl AsyncFnOnce(&Following)) {
         Arc::clone(&health),
         Clock::system(),
     );
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&told);
+    let reloader = reloader.observed_by(move |published| {
+        seen.lock().unwrap().push(published.clone());
+    });
     let following = Following {
+        told,
         _folder: folder,
         file,
         handle,
