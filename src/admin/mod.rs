@@ -1,0 +1,89 @@
+//! The admin API: keys, status and audit over HTTP, on a listener and a runtime of its own. Every change goes through
+//! `store`, and is answered when it is live. Not for: the file's text (`store`), the proxy's requests (`proxy`).
+
+pub(crate) mod access;
+mod audit;
+mod error;
+pub(crate) mod keys;
+mod openapi;
+mod places;
+mod precondition;
+mod request;
+mod routes;
+mod serve;
+mod session;
+mod status;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::admin::access::Access;
+use crate::admin::keys::copy::Copies;
+use crate::audit::Audit;
+use crate::clock::Clock;
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::health::Health;
+use crate::key::live::KeyReader;
+use crate::metrics::Metrics;
+use crate::store::reload::ReloadHandle;
+use crate::store::seal::SecretFile;
+
+/// Imports at a time; the others wait before they are read.
+const IMPORTS_MAX: usize = 2;
+
+/// What the admin API works with.
+#[derive(Debug)]
+pub struct Api {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// The keys in force.
+    pub keys: KeyReader,
+    /// Edits and reloads.
+    pub reload: ReloadHandle,
+    /// What opens sealed copies.
+    pub secret: SecretFile,
+    /// Who did what.
+    pub audit: Audit,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// What is degraded.
+    pub health: Arc<Health>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// What all requests share.
+pub(crate) struct Shared {
+    pub(crate) api: Api,
+    pub(crate) access: Access,
+    /// Who was shown tokens lately.
+    pub(crate) copies: Copies,
+    /// Whose turn it is to import.
+    pub(crate) imports: Semaphore,
+    /// Since when usage is counted.
+    pub(crate) started_at: Timestamp,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// Answers until `stop` comes, and ends when what was begun by then has ended as well.
+pub async fn serve(listener: TcpListener, api: Api, stop: impl Future<Output = ()> + Send) {
+    let access = Access::new(&api.config.admin, &api.config.data_dir, api.clock.clone());
+    let started_at = api.clock.wall();
+    let shared = Shared {
+        api,
+        access,
+        copies: Copies::default(),
+        imports: Semaphore::new(IMPORTS_MAX),
+        started_at,
+    };
+    serve::serve(listener, Arc::new(shared), stop).await;
+}

@@ -1,0 +1,214 @@
+//! How this keygate is doing: its files and what is wrong with them, its keys by state. Not for: figures for
+//! monitoring, which are `telemetry`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::Access;
+use rustix::fs::access;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::admin::error::ApiError;
+use crate::admin::keys::edit::FileProblem;
+use crate::admin::keys::edit::broken;
+use crate::admin::keys::edit::file_problems;
+use crate::admin::keys::json;
+use crate::admin::openapi::types;
+use crate::admin::request::Call;
+use crate::admin::request::Outcome;
+use crate::admin::request::blocking;
+use crate::audit::Action;
+use crate::clock::Timestamp;
+use crate::health::Cause;
+use crate::key::KeyState;
+use crate::key::table::KeyTable;
+use crate::problem::Problem;
+use crate::store::seal::SealError;
+use crate::store::seal::SecretFile;
+
+/// How this instance is doing.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Status)]
+pub(super) struct Status {
+    version: &'static str,
+    #[schema(format = DateTime)]
+    started_at: String,
+    ready: bool,
+    blocked: Vec<Reason>,
+    degraded: Vec<Reason>,
+    #[schema(required)]
+    config_file: Option<String>,
+    key_file: KeyFile,
+    secret_file: Secret,
+    keys: Counts,
+    /// What is wrong with the files that say who may administer.
+    access_problems: Vec<FileProblem>,
+}
+
+/// Why something is not as it should be.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Reason {
+    cause: &'static str,
+    why: String,
+}
+
+/// The key file.
+#[derive(Serialize, ToSchema)]
+pub(super) struct KeyFile {
+    path: String,
+    revision: String,
+    #[schema(format = DateTime)]
+    loaded_at: String,
+    /// Whether edits can be made, as far as that can be told without making one.
+    writable: bool,
+    /// Why the file as it is now is not in force; empty: it is.
+    problems: Vec<FileProblem>,
+    /// What works and should be better.
+    warnings: Vec<FileProblem>,
+}
+
+/// The secret file, by its name only.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SecretFileState)]
+pub(super) struct Secret {
+    name: String,
+    #[schema(schema_with = types::secret_state)]
+    state: &'static str,
+    #[schema(required)]
+    detail: Option<String>,
+}
+
+/// Keys by state.
+#[derive(Default, Serialize, ToSchema)]
+pub(super) struct Counts {
+    total: usize,
+    active: usize,
+    disabled: usize,
+    not_yet_valid: usize,
+    expired: usize,
+}
+
+/// The revision in force.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Reloaded {
+    revision: String,
+}
+
+/// `GET /status`.
+pub(super) async fn show(call: Call) -> Outcome {
+    let reload = call.shared.api.reload.status();
+    let readiness = call.shared.api.health.readiness();
+    let (table, now) = (
+        call.shared.api.keys.load_full(),
+        call.shared.api.clock.wall(),
+    );
+    let (secret, file) = (call.shared.api.secret.clone(), reload.file.clone());
+    let shared = Arc::clone(&call.shared);
+    let (keys, secret_file, writable, problems) = blocking(move || {
+        let problems = shared.access.problems();
+        (
+            counts(&table, now),
+            looked_at(&secret),
+            is_writable(&file),
+            problems,
+        )
+    })
+    .await?;
+    let reasons = |causes: Vec<Cause>| {
+        let reasons = causes.into_iter().map(|cause| Reason {
+            cause: cause.cause,
+            why: cause.why,
+        });
+        reasons.collect()
+    };
+    Ok(json(&Status {
+        version: env!("CARGO_PKG_VERSION"),
+        started_at: call.shared.started_at.to_string(),
+        ready: readiness.ready,
+        blocked: reasons(readiness.blocked),
+        degraded: reasons(readiness.degraded),
+        config_file: call.shared.api.config.file.as_deref().map(shown),
+        key_file: KeyFile {
+            path: shown(&reload.file),
+            revision: reload.revision.to_string(),
+            loaded_at: reload.loaded_at.to_string(),
+            writable,
+            problems: file_problems(&reload.problems),
+            warnings: file_problems(&reload.warnings),
+        },
+        secret_file,
+        keys,
+        access_problems: file_problems(&named(problems)),
+    }))
+}
+
+/// `POST /reload`.
+pub(super) async fn reload(call: Call) -> Outcome {
+    let reloaded = call.shared.api.reload.reload().await;
+    let detail = match &reloaded {
+        Ok(revision) => format!("revision {revision}"),
+        Err(problems) => format!("{} problems", problems.len()),
+    };
+    call.note_done(Action::Reloaded, (None, None), Some(detail))
+        .await;
+    match reloaded {
+        Ok(revision) => Ok(json(&Reloaded {
+            revision: revision.to_string(),
+        })),
+        Err(problems) => Err::<_, ApiError>(broken(&problems)),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Problems of files that hold secrets: where those are is nobody's business here.
+fn named(mut problems: Vec<Problem>) -> Vec<Problem> {
+    for problem in &mut problems {
+        if let Some(name) = problem.file.file_name() {
+            problem.file = name.into();
+        }
+    }
+    problems
+}
+
+/// Whether edits can be made, as far as that can be told without making one.
+fn is_writable(file: &Path) -> bool {
+    access(file, Access::WRITE_OK).is_ok()
+}
+
+fn looked_at(file: &SecretFile) -> Secret {
+    let name = file.path().file_name().unwrap_or_default();
+    let (state, detail) = match file.open() {
+        Ok(secrets) => ("ok", secrets.warning().map(|warning| warning.what.clone())),
+        Err(SealError::Missing { .. }) => ("missing", None),
+        Err(SealError::Unreadable { source, .. }) => {
+            ("unreadable", Some(source.kind().to_string()))
+        }
+        Err(SealError::Malformed { line, .. }) => ("malformed", Some(format!("line {line}"))),
+        Err(SealError::SecretMissing { .. } | SealError::Damaged { .. }) => ("malformed", None),
+    };
+    Secret {
+        name: name.to_string_lossy().into_owned(),
+        state,
+        detail,
+    }
+}
+
+fn counts(table: &KeyTable, now: Timestamp) -> Counts {
+    let mut counts = Counts {
+        total: table.len(),
+        ..Counts::default()
+    };
+    for key in table.keys() {
+        match key.state(now) {
+            KeyState::Active => counts.active += 1,
+            KeyState::Disabled => counts.disabled += 1,
+            KeyState::NotYetValid => counts.not_yet_valid += 1,
+            KeyState::Expired => counts.expired += 1,
+        }
+    }
+    counts
+}
