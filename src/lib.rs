@@ -11,8 +11,8 @@
 //! upstream connections, its own counters and its own buffer of log lines. What workers share on the way of a
 //! request is read and never waited for: the published key table and the config.
 //!
-//! The **control plane** is one thread with a runtime of its own: signals, reloading the keys, telemetry, name
-//! look-ups, and the order of stopping. The log's writer has a thread of its own as well. None of them is ever
+//! The **control plane** is one thread with a runtime of its own: signals, reloading and editing the keys, the admin
+//! API, telemetry, name look-ups, and the order of stopping. The log's writer has a thread of its own as well. None of them is ever
 //! waited for by a request.
 //!
 //! # Modules, in the order of their layers
@@ -22,9 +22,11 @@
 //! | 8 | [`cli`] | what people type: one file a command; the only place that prints |
 //! | 7 | [`server`] | assembly: from a checked config to a running gate, and back down in order |
 //! | 6 | [`proxy`] | the data plane: a request from its first byte to the last of its answer |
+//! | 6 | [`admin`] | the admin API: keys, status and audit over HTTP |
 //! | 6 | [`telemetry`] | `/livez`, `/readyz`, `/metrics`, and `POST /drain` for this machine |
+//! | 5 | [`audit`] | who changed what, when, and from where |
 //! | 5 | [`auth`] | may this request pass? Pure: head, address, table and time in, verdict out |
-//! | 5 | [`store`] | the key file's text, and the one task that follows the file |
+//! | 5 | [`store`] | where keys are kept: the file, its text, its edits, and the one task that follows it |
 //! | 5 | [`transactions`] | one record for every request, and the thread that writes them |
 //! | 4 | [`net`] | sockets, accepting, time limits without timers; knows no HTTP |
 //! | 3 | [`config`] | keygate.yaml, flags and environment: from text to checked values |
@@ -39,6 +41,7 @@
 //! | 0 | [`clock`] | the only place that reads time |
 //! | 0 | [`secret`] | text that is never shown and is wiped when dropped |
 //! | 0 | [`peer`] | who is at the other end of a socket |
+//! | 0 | `parts` | long lists of small work on several threads |
 //! | 0 | [`units`] | `64KiB`, `30s` |
 //!
 //! A module imports lower rows only, never its own row and never a higher one. `tests/layers.rs` reads every
@@ -47,13 +50,13 @@
 //! ```text
 //! 8  cli
 //! 7  server
-//! 6  proxy | telemetry
-//! 5  auth | store | transactions
+//! 6  proxy | admin | telemetry
+//! 5  audit | auth | store | transactions
 //! 4  net
 //! 3  config | watch | metrics | health | drain
 //! 2  key
 //! 1  document
-//! 0  refusal | problem | clock | secret | peer | units
+//! 0  refusal | problem | clock | secret | peer | parts | units
 //! ```
 //!
 //! # Three paths through it
@@ -67,11 +70,14 @@
 //! back and owns the transaction, which is recorded when it is dropped: once, however the request ends.
 //! Whatever stops on the way becomes an answer in [`proxy::respond`], the one table with status codes.
 //!
-//! **An edit of the key file.** [`watch`] says that the file moved and is at rest; [`store::reload`] reads it,
-//! parses the entries whose text is new, builds a whole [`key::table::KeyTable`] and publishes it through
+//! **An edit of the key file.** By hand: [`watch`] says that the file moved and is at rest; [`store::reload`] reads
+//! it, parses the entries whose text is new, builds a whole [`key::table::KeyTable`] and publishes it through
 //! [`key::live`]: one atomic pointer, no reader waits. If anything is wrong with the text, the old table stays,
 //! and log, metric and readiness say so. A worker that sees a new table cuts the open streams of tokens that
-//! are no longer in it.
+//! are no longer in it. By a program (the admin API, `keygate keys`): a [`store::edit::KeyEdit`] and the revision that
+//! it was made for go to [`store::KeyStore::apply`], which locks the file, changes the text of the one entry, reads
+//! the new text back, and exchanges the files if the old one still is what it was. In the running keygate the
+//! result is published without reading it again, and the API answers after that.
 //!
 //! **Start and stop.** [`server::start`] does everything that can fail before anything runs: policy, data
 //! folder, keys, sockets. Then it starts the log, the control plane and the workers. Stopping: not ready,
@@ -82,6 +88,8 @@
 //!
 //! `proxy/handler.rs`, then `auth/mod.rs`, then `server/mod.rs`. Every file begins by saying what it is for,
 //! what it keeps true, and what is elsewhere.
+pub mod admin;
+pub mod audit;
 pub mod auth;
 pub mod cli;
 pub mod clock;
@@ -92,6 +100,7 @@ pub mod health;
 pub mod key;
 pub mod metrics;
 pub mod net;
+mod parts;
 pub mod peer;
 pub mod problem;
 pub mod proxy;

@@ -30,22 +30,27 @@ use crate::config;
 use crate::config::Config;
 use crate::config::Overrides;
 use crate::key::token::Token;
+use crate::secret::Secret;
 use crate::server::Running;
 
 mod echo;
 
 /// Taken if they are free: what the documentation shows.
 const LISTEN_PORT: u16 = 8080;
+const ADMIN_PORT: u16 = 8018;
 const TELEMETRY_PORT: u16 = 9091;
 
 pub(super) fn run() -> ExitCode {
     let prepared = Folder::make().and_then(|folder| {
         let upstream = echo::start()?;
-        let token = Token::make();
-        let file = write_files(&folder, upstream, &token)?;
-        Ok((folder, token, file))
+        let tokens = Tokens {
+            key: Token::make(),
+            admin: Token::make(),
+        };
+        let file = write_files(&folder, upstream, &tokens)?;
+        Ok((folder, tokens, file))
     });
-    let (folder, token, file) = match prepared {
+    let (folder, tokens, file) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             print::error(
@@ -65,13 +70,21 @@ pub(super) fn run() -> ExitCode {
         Ok(running) => running,
         Err(code) => return code,
     };
-    let reminder = introduce(&running, &token);
-    drop(token);
+    let reminder = introduce(&running, &tokens);
+    drop(tokens);
     let tail = Tail::start(transactions, reminder);
     let code = wait(running);
     tail.finish();
     drop(folder);
     code
+}
+
+/// What the demo makes and prints.
+struct Tokens {
+    /// Of the one key.
+    key: Token,
+    /// Of the admin API.
+    admin: Token,
 }
 
 /// The demo's own file; nobody's environment or keygate.yaml changes what it shows.
@@ -89,7 +102,7 @@ fn config(file: PathBuf) -> Result<Config, ExitCode> {
 }
 
 /// The first screen; returns what is said again when it has scrolled away.
-fn introduce(running: &Running, token: &Token) -> String {
+fn introduce(running: &Running, tokens: &Tokens) -> String {
     let url = running.addresses().first().map(url).unwrap_or_default();
     print::note(format_args!("listening on {url}"));
     let mut look = String::new();
@@ -97,32 +110,47 @@ fn introduce(running: &Running, token: &Token) -> String {
         print::note(format_args!("telemetry on http://{telemetry}"));
         look = format!("  Health and figures: http://{telemetry}/readyz and /metrics\n");
     }
-    let with_key = format!("curl -i -H 'x-api-key: {}' {url}/hello", token.expose());
+    let with_key = format!(
+        "curl -i -H 'x-api-key: {}' {url}/hello",
+        tokens.key.expose()
+    );
+    let mut manage = String::new();
+    if let Some(admin) = running.admin() {
+        print::note(format_args!("admin API on http://{admin}"));
+        manage = format!(
+            "  Make another key over the admin API, and see it appear in the file:\n\n  \
+             curl -H 'Authorization: Bearer {}' -H 'content-type: application/json' \\\n    -d '{{\"name\": \"second\"}}' http://{admin}/api/v1/keys\n\n",
+            tokens.admin.expose()
+        );
+    }
     let keys = running.keys_file().display();
     print::line(format_args!(
         "\nAn echo service is behind keygate now, and there is one key.\n\n\
          With the key, the service answers (200):\n\n  {with_key}\n\n\
          Without it, keygate does (401):\n\n  curl -i {url}/hello\n\n\
          Then look around:\n\n  The keys: {keys}\n  \
-         Change `enabled: true` to `false` there, and the key stops working at once.\n{look}\n\
+         Change `enabled: true` to `false` there, and the key stops working at once.\n{manage}{look}\n\
          Ctrl-C ends the demo and removes everything. Each request shows below.\n",
     ));
     format!("With the key:  {with_key}\nThe keys:      {keys}\nThe end:       Ctrl-C")
 }
 
 /// keygate.yaml and keys.yaml in the demo's folder; the config file's path.
-fn write_files(folder: &Folder, upstream: SocketAddr, token: &Token) -> io::Result<PathBuf> {
+fn write_files(folder: &Folder, upstream: SocketAddr, tokens: &Tokens) -> io::Result<PathBuf> {
     let listen = free_port(LISTEN_PORT)?;
+    let admin = free_port(ADMIN_PORT)?;
     let telemetry = free_port(TELEMETRY_PORT)?;
     let config = format!(
         "version: 1\nlisten: {listen}\nupstream: http://{upstream}\ndata_dir: .\n\
-         telemetry: {{listen: {telemetry}}}\nlog: {{level: warn}}\n"
+         admin: {{listen: {admin}, token_file: admin-tokens}}\ntelemetry: {{listen: {telemetry}}}\nlog: {{level: warn}}\n"
     );
     let keys = format!(
         "version: 1\nkeys:\n  - name: demo\n    description: Made by keygate demo\n    digest: {}\n    mask: {}\n    enabled: true\n",
-        token.digest(),
-        token.mask(),
+        tokens.key.digest(),
+        tokens.key.mask(),
     );
+    let admin_tokens = Secret::new(format!("demo: {}\n", tokens.admin.expose()));
+    write(&folder.path.join("admin-tokens"), admin_tokens.expose())?;
     write(&folder.path.join("keys.yaml"), &keys)?;
     let file = folder.path.join("keygate.yaml");
     write(&file, &config)?;

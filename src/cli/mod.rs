@@ -1,14 +1,18 @@
 //! What people type: commands, flags and exit codes (0 fine, 1 failed, 2 wrong use or wrong config).
 //! Each command is a file; only `print` prints.
 
+mod admin;
 mod check;
 mod demo;
+mod init;
+mod keys;
 mod log;
 mod print;
 mod probe;
 mod run;
 mod show;
 mod tail;
+mod user;
 
 use std::env;
 use std::ffi::OsString;
@@ -64,6 +68,12 @@ enum Command {
     /// Prints a curl line that is let through and one that is refused, then each request as it comes.
     /// Nothing is left behind.
     Demo,
+    /// Set up keygate in this folder: the service behind it, the administrator, a first key.
+    ///
+    /// Asks at a terminal; with --yes it takes flags and defaults. Writes ./keygate.yaml, the data folder and the key
+    /// file, never over what is there: what is done already is skipped.
+    #[command(after_help = init::EXAMPLES)]
+    Init(init::InitArgs),
     /// Check config and key files, and print every problem.
     ///
     /// Without files: the configuration that `run` would use, and its key file. Exits with 2 if anything
@@ -73,6 +83,11 @@ enum Command {
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// List, make, change and delete keys: on the key file itself, whether or not keygate runs.
+    ///
+    /// An edit counts within milliseconds in a keygate that runs. Keys are named by their id or their name.
+    /// Every change is written to the audit log in the data folder, with the system's name of the user.
+    Keys(Box<keys::KeysArgs>),
     /// Ask the running keygate whether it is ready; exits with 0 or 1.
     ///
     /// For container images without a shell. Asks the telemetry listener of the configuration.
@@ -81,6 +96,9 @@ enum Command {
     ///
     /// For a preStop hook. Asks the telemetry listener of the configuration, on this machine.
     Drain(ConfigArgs),
+    /// The administrator's way in, and back in.
+    #[command(subcommand)]
+    Admin(AdminCommand),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -88,6 +106,24 @@ enum Command {
     Completions {
         /// The shell that it is for.
         shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AdminCommand {
+    /// Print a new one-time setup code, with which a browser makes the administrator's account.
+    ///
+    /// Good once, for an hour. For the first start, where `run` has no terminal to print it on.
+    Code(PlaceArgs),
+    /// Give the administrator a new password; all sessions end.
+    ///
+    /// Asks for it twice. Works beside a running keygate, for who may write the data folder.
+    ResetPassword {
+        /// Read the password from stdin instead.
+        #[arg(long)]
+        stdin: bool,
+        #[command(flatten)]
+        place: PlaceArgs,
     },
 }
 
@@ -109,6 +145,16 @@ struct ConfigArgs {
     /// The config file [default: KEYGATE_CONFIG, ./keygate.yaml, /etc/keygate/keygate.yaml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+/// Which configuration and data folder.
+#[derive(Debug, Args)]
+struct PlaceArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// What outlives the process [default: ./keygate-data]
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<String>,
 }
 
 /// Which configuration, and what flags may change in it.
@@ -136,6 +182,15 @@ impl From<ConfigArgs> for Overrides {
     }
 }
 
+impl From<PlaceArgs> for Overrides {
+    fn from(args: PlaceArgs) -> Self {
+        Self {
+            data_dir: args.data_dir,
+            ..args.config.into()
+        }
+    }
+}
+
 impl From<RunArgs> for Overrides {
     fn from(args: RunArgs) -> Self {
         Self {
@@ -156,12 +211,29 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG));
         }
     };
+    let code = carry_out(command);
+    match print::unsaid() {
+        Some(error) if code == ExitCode::SUCCESS => {
+            print::error(format_args!("cannot write to stdout: {error}"), None);
+            ExitCode::from(FAILED)
+        }
+        Some(_) | None => code,
+    }
+}
+
+fn carry_out(command: Command) -> ExitCode {
     match command {
         Command::Run(args) => run::run(&args.into()),
         Command::Demo => demo::run(),
         Command::Check { files } => check::run(&files),
+        Command::Init(args) => init::run(&args),
+        Command::Keys(args) => keys::run(*args),
         Command::Healthcheck(args) => probe::healthcheck(&args.into()),
         Command::Drain(args) => probe::drain(&args.into()),
+        Command::Admin(AdminCommand::Code(place)) => admin::code(&place.into()),
+        Command::Admin(AdminCommand::ResetPassword { stdin, place }) => {
+            admin::reset_password(&place.into(), stdin)
+        }
         Command::Config(ConfigCommand::Show { origin, settings }) => {
             show::run(&settings.into(), origin)
         }

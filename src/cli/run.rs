@@ -3,8 +3,11 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::admin::access;
 use crate::cli::FAILED;
 use crate::cli::WRONG;
+use crate::cli::admin;
+use crate::cli::admin::Invitation;
 use crate::cli::environment;
 use crate::cli::log;
 use crate::cli::print;
@@ -41,12 +44,27 @@ pub(super) fn run(overrides: &Overrides) -> ExitCode {
     if let Some(file) = &config.file {
         speaker.say(format_args!("config file {}", file.display()));
     }
+    let administered = config.clone();
+    let place = same_place(&config);
     let running = match start(config, Some(provenance)) {
         Ok(running) => running,
         Err(code) => return code,
     };
     for address in running.addresses() {
         speaker.say(format_args!("listening on {}", url(address)));
+    }
+    if let Some(admin) = running.admin() {
+        speaker.say(format_args!("admin API on http://{admin}"));
+        if administered.admin.url.is_some() {
+            let url = access::browser_url(&administered.admin, admin);
+            speaker.say(format_args!("  in a browser: {url}"));
+        }
+        match admin::invite(administered, admin) {
+            Invitation::None => {}
+            // Not for a log, whatever its format: it lets in.
+            Invitation::Secret(text) => print::note(text.expose()),
+            Invitation::Plain(text) => speaker.say(format_args!("{text}")),
+        }
     }
     if let Some(telemetry) = running.telemetry() {
         speaker.say(format_args!("telemetry on http://{telemetry}"));
@@ -58,13 +76,24 @@ pub(super) fn run(overrides: &Overrides) -> ExitCode {
                 "key file {file} (no keys yet: all requests are refused)"
             ));
             speaker.say(format_args!(
-                "  hint: replace `keys: []` there; it counts at once: keys: [{{name: me, token: A-LONG-RANDOM-TEXT}}]"
+                "  hint: make one, and it counts at once: keygate keys create me{place}"
             ));
         }
         1 => speaker.say(format_args!("key file {file} (1 key)")),
         keys => speaker.say(format_args!("key file {file} ({keys} keys)")),
     }
     wait(running)
+}
+
+/// The flag with which another command finds the same data folder from here; nothing where it needs none.
+fn same_place(config: &Config) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    match &config.file {
+        Some(file) if *file == here.join("keygate.yaml") => String::new(),
+        Some(file) => format!(" --config {}", file.display()),
+        None if config.data_dir == here.join("keygate-data") => String::new(),
+        None => format!(" --data-dir {}", config.data_dir.display()),
+    }
 }
 
 /// Starts the server, or says why it does not.

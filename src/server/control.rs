@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::admin;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::Provenance;
@@ -34,6 +35,7 @@ use crate::telemetry::Telemetry;
 pub(super) struct Control {
     pub(super) config: Arc<Config>,
     pub(super) provenance: Option<Provenance>,
+    pub(super) admin: Option<(Listener, admin::Api)>,
     pub(super) telemetry: Option<Listener>,
     pub(super) resolver: Option<Resolver>,
     pub(super) reloader: Reloader,
@@ -56,14 +58,19 @@ impl Control {
             .enable_all()
             .build()?;
         let signals = runtime.block_on(async { Signals::listen() })?;
-        let telemetry = self
-            .telemetry
-            .as_ref()
-            .map(Listener::to_tcp)
-            .transpose()?
-            .flatten();
-        let telemetry = runtime
-            .block_on(async { telemetry.map(tokio::net::TcpListener::from_std).transpose() })?;
+        let listener = |listener: &Listener| -> io::Result<Option<tokio::net::TcpListener>> {
+            let socket = listener.to_tcp()?;
+            runtime.block_on(async { socket.map(tokio::net::TcpListener::from_std).transpose() })
+        };
+        let telemetry = self.telemetry.as_ref().map(listener).transpose()?.flatten();
+        let (stop_admin, admin_stops) = oneshot::channel::<()>();
+        let administer = match self.admin {
+            Some((address, api)) => listener(&address)?.map(|listener| {
+                let stops = async move { drop(admin_stops.await) };
+                admin::serve(listener, api, stops)
+            }),
+            None => None,
+        };
         let (resolved, first) = oneshot::channel();
         let resolving = self
             .resolver
@@ -114,7 +121,12 @@ impl Control {
                     if let Some(serve) = serve {
                         tokio::spawn(serve);
                     }
+                    let administering = administer.map(tokio::spawn);
                     stopping.run().await;
+                    drop(stop_admin);
+                    if let Some(administering) = administering {
+                        let _ = administering.await; // a panic in it is on stderr
+                    }
                 });
             })
     }

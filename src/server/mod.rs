@@ -25,6 +25,11 @@ use std::thread::JoinHandle;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
 
+use crate::admin;
+use crate::audit;
+use crate::audit::Audit;
+use crate::audit::AuditError;
+use crate::audit::Told;
 use crate::auth::Policy;
 use crate::auth::PolicyError;
 use crate::clock::Clock;
@@ -33,6 +38,7 @@ use crate::config::Config;
 use crate::config::Provenance;
 use crate::drain;
 use crate::health::Health;
+use crate::key::table::KeyTable;
 use crate::metrics::Metrics;
 use crate::net::listen;
 use crate::net::listen::ListenError;
@@ -45,8 +51,12 @@ use crate::server::control::Control;
 use crate::server::data_dir::DataDir;
 use crate::server::data_dir::DataDirError;
 use crate::server::data_plane::DataPlane;
+use crate::store::FileStore;
 use crate::store::reload;
+use crate::store::reload::Cause;
+use crate::store::reload::Published;
 use crate::store::reload::Reloader;
+use crate::store::seal::SecretFile;
 use crate::transactions::Log;
 use crate::transactions::LogError;
 
@@ -90,6 +100,9 @@ pub enum StartError {
     /// The transaction log cannot be written.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The audit log cannot be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// Names cannot be looked up.
     #[error(transparent)]
     Resolve(#[from] proxy::ResolveError),
@@ -109,6 +122,7 @@ impl StartError {
             | Self::DataDir { .. }
             | Self::Listen(_)
             | Self::Log(_)
+            | Self::Audit(_)
             | Self::Resolve(_)
             | Self::System(_) => &[],
         }
@@ -124,6 +138,7 @@ impl StartError {
             | Self::Policy(_)
             | Self::UpstreamHost
             | Self::Log(_)
+            | Self::Audit(_)
             | Self::Resolve(_)
             | Self::System(_) => None,
         }
@@ -137,6 +152,7 @@ impl StartError {
             | Self::Policy(_)
             | Self::UpstreamHost
             | Self::Log(_)
+            | Self::Audit(_)
             | Self::DataDir { wrong: true, .. } => 2,
             Self::DataDir { wrong: false, .. }
             | Self::Listen(_)
@@ -170,6 +186,7 @@ impl From<Vec<Problem>> for StartError {
 #[derive(Debug)]
 pub struct Running {
     addresses: Vec<Address>,
+    admin: Option<SocketAddr>,
     telemetry: Option<SocketAddr>,
     keys_file: PathBuf,
     keys: usize,
@@ -185,6 +202,12 @@ impl Running {
     #[must_use]
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// Where the admin API is.
+    #[must_use]
+    pub const fn admin(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     /// Where health and metrics are.
@@ -252,6 +275,12 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         .iter()
         .map(|listener| listener.address().clone())
         .collect();
+    let admin = config
+        .admin
+        .enabled
+        .then(|| Listener::bind(&Address::Tcp(config.admin.listen)))
+        .transpose()?;
+    let admin_address = admin.as_ref().and_then(Listener::tcp_address);
     let telemetry = config
         .telemetry
         .listen
@@ -259,6 +288,12 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         .transpose()?;
     let telemetry_address = telemetry.as_ref().and_then(Listener::tcp_address);
     let (destination, resolver) = proxy::destination(&config.upstream, clock.clone())?;
+
+    let audit = Audit::open(&config.data_dir.join("audit"), clock.clone())?;
+    let secret = SecretFile::new(config.keys.secret_file.clone());
+    if config.keys.recoverable {
+        make_secret(&secret, initial.table());
+    }
 
     // What is shared.
     let metrics = Metrics::new(config.workers.get());
@@ -271,6 +306,21 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         Arc::clone(&health),
         clock.clone(),
     );
+    let reloader = reloader.observed_by(audit_hand_edits(
+        config.keys.file.clone(),
+        audit.clone(),
+        Arc::clone(&health),
+    ));
+    let api = admin::Api {
+        config: Arc::clone(&config),
+        keys: reader.clone(),
+        reload: reload.clone(),
+        secret,
+        audit,
+        metrics: Arc::clone(&metrics),
+        health: Arc::clone(&health),
+        clock: clock.clone(),
+    };
     let (switch, drain) = drain::drain();
     let stop = Arc::new(Notify::new());
     let (alive, workers_gone) = mpsc::channel(1);
@@ -279,6 +329,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let control = Control {
         config: Arc::clone(&config),
         provenance,
+        admin: admin.map(|listener| (listener, api)),
         telemetry,
         resolver,
         reloader,
@@ -316,6 +367,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let keys_file = config.keys.file.clone();
     Ok(Running {
         addresses,
+        admin: admin_address,
         telemetry: telemetry_address,
         keys_file,
         keys,
@@ -325,4 +377,51 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         log,
         _data_dir: data_dir,
     })
+}
+
+/// Records what somebody did to the key file by hand. Edits over the API, and those of commands, are recorded where it
+/// is known who made them.
+fn audit_hand_edits(
+    file: PathBuf,
+    audit: Audit,
+    health: Arc<Health>,
+) -> impl Fn(&Published) + Send + Sync {
+    let told = Told::from_now(audit.clone());
+    move |published| {
+        if published.cause == Cause::Applied {
+            return;
+        }
+        // A command that has just put these keys there has written its lines when it lets go of the file.
+        FileStore::wait_for_others(&file);
+        if told.explains(published.old.revision(), published.new.revision()) {
+            return;
+        }
+        match audit.write_all(&audit::by_hand(&published.old, &published.new)) {
+            Ok(()) => health.restore("audit"),
+            Err(error) => {
+                tracing::error!(%error, "an edit of the key file is live and could not be recorded");
+                health.degrade("audit", error.to_string());
+            }
+        }
+    }
+}
+
+/// Makes the secret file at the first start. Without it keys work, and only Copy does not: no reason not to start.
+fn make_secret(secret: &SecretFile, table: &KeyTable) {
+    let sealed_exist = table.keys().iter().any(|key| key.sealed().is_some());
+    let file = secret.path().display();
+    match secret.make_if_absent(sealed_exist) {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!(
+            %file,
+            hint = "bring back the secret file that the key file's sealed copies were made with; to begin anew, \
+                    remove their `sealed` lines",
+            "the secret file is missing: tokens cannot be copied"
+        ),
+        Err(error) => tracing::warn!(
+            %file, %error,
+            hint = "let keygate's user write there, name another place with keys.secret_file, or set keys.recoverable: false",
+            "cannot make the secret file: tokens of new keys cannot be copied later"
+        ),
+    }
 }
