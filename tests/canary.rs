@@ -6,8 +6,13 @@ use std::path::Path;
 use std::process::Output;
 
 use rustix::process::Signal;
+use serde_json::json;
 
+use crate::admin_api::session::code;
 use crate::harness::SOON;
+use crate::harness::admin::ADMIN_TOKEN;
+use crate::harness::admin::Admin;
+use crate::harness::admin::Answer;
 use crate::harness::eventually;
 use crate::harness::keygate::Keygate;
 use crate::harness::keygate::binary;
@@ -49,16 +54,24 @@ impl Outputs {
 
     #[track_caller]
     fn must_not_hold_the_mark(&self) {
+        self.must_not_hold(&[("the mark", MARK.to_owned())]);
+    }
+
+    #[track_caller]
+    fn must_not_hold(&self, secrets: &[(&str, String)]) {
         let mut found = Vec::new();
         for (name, bytes) in &self.0 {
-            if let Some(at) = find(bytes, MARK.as_bytes()) {
-                let (from, to) = (at.saturating_sub(80), (at + 80).min(bytes.len()));
-                found.push(format!("{name}: …{}…", lossy(&bytes[from..to])));
+            for (what, secret) in secrets {
+                if let Some(at) = find(bytes, secret.as_bytes()) {
+                    let (from, to) = (at.saturating_sub(80), (at + 80).min(bytes.len()));
+                    let around = lossy(&bytes[from..to]);
+                    found.push(format!("{what} in {name}: …{around}…"));
+                }
             }
         }
         assert!(
             found.is_empty(),
-            "tokens were put out:\n{}",
+            "secrets were put out:\n{}",
             found.join("\n")
         );
     }
@@ -277,6 +290,180 @@ fn finish(keygate: Keygate, mode: &str, outputs: &mut Outputs) {
     assert!(lines.len() >= requests().len(), "the run was recorded");
     outputs.add(format!("{mode}: transactions"), lines.join("\n"));
     add_files(&folder.join("data"), mode, outputs);
+}
+
+/// What the administrator types, is given, and keygate keeps for them: none of it is in any answer but the one that
+/// is meant to show it, and none in any file but the secret file.
+#[test]
+fn no_secret_of_the_administration_is_ever_put_out() {
+    let upstream = Upstream::fast();
+    let keygate = Setup::of(&upstream)
+        .admin("")
+        .set("transactions", "{query: full, stdout: true}")
+        .set("log", "{level: debug, format: json}")
+        .spawn();
+    let mut outputs = Outputs::default();
+    let mut secrets = vec![
+        ("a marked secret", MARK.to_owned()),
+        ("the token of ops", ADMIN_TOKEN.to_owned()),
+    ];
+    administer(&keygate, &mut outputs, &mut secrets);
+    let kept = fs::read_to_string(keygate.folder().join("data/secret")).unwrap();
+    let sealing = kept.lines().find(|line| !line.starts_with('#')).unwrap();
+    secrets.push((
+        "the sealing secret",
+        sealing.rsplit(':').next().unwrap().to_owned(),
+    ));
+    outputs.add("/metrics", keygate.telemetry("/metrics").body);
+    outputs.add("/readyz", keygate.telemetry("/readyz").body);
+    outputs.add("keys.yaml", keygate.key_text());
+    let folder = keygate.folder().to_owned();
+    keygate.signal(Signal::TERM);
+    let mut keygate = keygate;
+    assert!(keygate.wait().success());
+    outputs.add("stderr", keygate.log());
+    outputs.add("stdout", keygate.stdout());
+    fs::remove_file(folder.join("data/secret")).unwrap();
+    add_files(&folder.join("data"), "admin", &mut outputs);
+    assert!(secrets.iter().all(|(_, secret)| secret.len() >= 6));
+    assert!(outputs.0.len() > 40, "much was said: {}", outputs.0.len());
+    outputs.must_not_hold(&secrets);
+}
+
+/// Does everything once, well and badly; answers that are meant to show a token give it to `secrets`.
+fn administer(keygate: &Keygate, outputs: &mut Outputs, secrets: &mut Vec<(&str, String)>) {
+    let (nobody, ops) = (keygate.nobody(), keygate.admin());
+    let mut say = |answer: Answer| {
+        outputs.add(
+            format!("an answer {}", answer.status),
+            answer.head.raw.clone(),
+        );
+        outputs.add(format!("an answer {}", answer.status), answer.body.clone());
+    };
+    let made_code = code(keygate);
+    let (password, wrong) = ("CANARY the password of Ada", "CANARY the wrong password");
+    let setup = |code: &str| {
+        nobody
+            .post("/setup")
+            .json(&json!({"code": code, "name": "Ada", "password": password}))
+            .ask()
+    };
+    say(setup("CANARY-not-the-code"));
+    let signed_in = setup(&made_code);
+    assert_eq!(signed_in.status, 201, "{signed_in:?}");
+    secrets.push(("the setup code", made_code));
+    let (pair, _) = signed_in.cookie();
+    secrets.push(("a session id", pair.split_once('=').unwrap().1.to_owned()));
+    let ada = nobody.with_cookie(&pair);
+    say(nobody
+        .post("/login")
+        .json(&json!({"name": "Ada", "password": wrong}))
+        .ask());
+    say(nobody
+        .post("/login")
+        .json(&json!({"name": MARK, "password": [wrong]}))
+        .ask());
+    say(nobody
+        .with_cookie("keygate_session=CANARY")
+        .get("/keys")
+        .ask());
+    say(
+        Admin::with_token(nobody.address(), "CANARY-not-a-token-of-anybody-here")
+            .get("/keys")
+            .ask(),
+    );
+    say(ada
+        .post("/password")
+        .json(&json!({"current": wrong, "new": "CANARY another one"}))
+        .ask());
+    say(ada
+        .post("/password")
+        .json(&json!({"current": password, "new": "CANARY"}))
+        .ask());
+    say(ada.get("/session").ask());
+
+    let own = ada.create(&json!({"name": "own", "token": "kg_CANARY_of_ones_own"}));
+    let made = ops.create(&json!({"name": "made"}));
+    secrets.push(("a made token", made["token"].as_str().unwrap().to_owned()));
+    for key in [&own, &made] {
+        let path = format!("/keys/{}", key["id"].as_str().unwrap());
+        assert_eq!(
+            ops.post(&format!("{path}/copy")).expect(200).json()["token"],
+            key["token"]
+        );
+        let rotated = ops
+            .post(&format!("{path}/rotate"))
+            .if_match("*")
+            .json(&json!({"overlap": "1h"}))
+            .expect(200)
+            .json();
+        secrets.push((
+            "a rotated token",
+            rotated["token"].as_str().unwrap().to_owned(),
+        ));
+        assert_eq!(keygate.status(rotated["token"].as_str().unwrap()), 200);
+        say(ops.get(&path).ask());
+        say(ops
+            .patch(&path)
+            .if_match("*")
+            .json(&json!({"token": "CANARY new"}))
+            .ask());
+        say(ops
+            .patch(&path)
+            .if_match("\"x\"")
+            .json(&json!({"description": "x"}))
+            .ask());
+    }
+    for body in [
+        json!({"name": "a", "token": "CANARY with space"}),
+        json!({"name": "a", "token": MARK}),
+        json!({"name": "a", "token": "kg_CANARY_of_ones_own"}),
+        json!({"name": "a", "digest": "kg_CANARY_as_a_digest"}),
+        json!({"name": "a", "expires_at": "kg_CANARY_as_a_date"}),
+        json!({"name": "a", "token": ["kg_CANARY_in_a_list"]}),
+        json!({"name": "a", "tokne": "kg_CANARY_misspelt"}),
+        json!("kg_CANARY_alone"),
+    ] {
+        say(ops.post("/keys").json(&body).ask());
+        say(ops
+            .put("/keys/k_a")
+            .with("if-none-match", "*")
+            .json(&body)
+            .ask());
+        say(ops
+            .post("/keys/k_good/rotate")
+            .if_match("*")
+            .json(&body)
+            .ask());
+    }
+    for (media, text) in [
+        ("text/plain", "CANARY with space\nkg_CANARY_imported_1\n"),
+        ("text/csv", "name,token\na,CANARY with space\n"),
+        (
+            "application/x-ndjson",
+            "{\"name\": \"a\", \"token\": \"kg_CANARY_cut_1234",
+        ),
+        (
+            "application/json",
+            "{\"keys\": [{\"tokne\": \"kg_CANARY_misspelt\"}]}",
+        ),
+        (
+            "application/yaml",
+            "keys:\n  - {name: a, token: CANARY x}\n  - kg_CANARY_alone\n",
+        ),
+        ("text/plain", "kg_CANARY_imported_1\nkg_CANARY_imported_2\n"),
+    ] {
+        say(ops.post("/keys:import").body(media, text).ask());
+    }
+    for format in ["ndjson", "json", "yaml", "csv"] {
+        say(ops.get(&format!("/keys:export?format={format}")).ask());
+    }
+    say(ops.get("/keys?search=CANAR").ask());
+    say(ops.get("/audit?limit=200").ask());
+    say(ops.get("/status").ask());
+    say(ops.post("/reload").ask());
+    say(ada.post("/logout").ask());
+    say(ada.get("/keys").ask());
 }
 
 /// Every file below the data folder.

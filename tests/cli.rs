@@ -137,6 +137,9 @@ fn help_names_every_command() {
     for command in [
         "run",
         "demo",
+        "init",
+        "keys",
+        "admin",
         "check",
         "healthcheck",
         "drain",
@@ -302,6 +305,7 @@ fn run_works_with_no_file_and_says_where_it_listens() {
     ]);
     command
         .env("KEYGATE_TELEMETRY_LISTEN", "127.0.0.1:0")
+        .env("KEYGATE_ADMIN_LISTEN", "127.0.0.1:0")
         .stderr(Stdio::piped());
     let mut running = Running(command.spawn().unwrap());
     let mut stderr = BufReader::new(running.0.stderr.take().unwrap());
@@ -337,7 +341,10 @@ fn a_taken_port_is_an_error_that_names_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let said = Place::new().keygate_with(
-        &[("KEYGATE_TELEMETRY_LISTEN", "none")],
+        &[
+            ("KEYGATE_TELEMETRY_LISTEN", "none"),
+            ("KEYGATE_ADMIN_ENABLED", "false"),
+        ],
         &[
             "run",
             "--upstream",

@@ -466,9 +466,9 @@ fn an_unknown_variable_only_warns_and_one_of_a_later_version_does_not_pass() {
         "{}",
         said.stderr
     );
-    let said = place.keygate_with(&[("KEYGATE_ADMIN_LISTEN", "127.0.0.1:1")], &["check"]);
+    let said = place.keygate_with(&[("KEYGATE_LIMITS_PER_CLIENT", "1")], &["check"]);
     assert_eq!(said.code, Some(2), "{}", said.stderr);
-    let what = "KEYGATE_ADMIN_LISTEN: admin.listen: not in this version of keygate";
+    let what = "KEYGATE_LIMITS_PER_CLIENT: limits.per_client: not in this version of keygate";
     assert!(said.stderr.contains(what), "{}", said.stderr);
 }
 

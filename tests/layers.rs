@@ -10,12 +10,14 @@ const ROWS: [&[&str]; 9] = [
     &["cli"],
     &["server"],
     &["proxy", "admin", "telemetry"],
-    &["auth", "limits", "store", "transactions"],
+    &["audit", "auth", "limits", "store", "transactions"],
     &["net"],
     &["config", "watch", "metrics", "health", "drain"],
     &["key"],
     &["document"],
-    &["units", "secret", "clock", "refusal", "problem", "peer"],
+    &[
+        "units", "secret", "clock", "refusal", "problem", "peer", "parts",
+    ],
 ];
 
 fn row_of(module: &str) -> Option<usize> {

@@ -8,23 +8,29 @@
 )]
 #![expect(clippy::print_stderr, reason = "a failed test shows what keygate said")]
 
+mod admin_api;
 mod agreement;
 mod auth;
 mod canary;
 mod cli;
 mod config;
 mod dependencies;
+mod edits;
 mod harness;
 mod headers;
 mod health;
 mod hot_reload;
 mod http1;
+mod init;
+mod keys_cli;
 mod layers;
 mod limits;
 mod metrics;
 mod restart;
+mod revocation;
 mod shutdown;
 mod soak;
+mod store;
 mod transactions;
 mod upgrade;
 mod upstream;

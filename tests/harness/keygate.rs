@@ -23,6 +23,8 @@ use rustix::process::kill_process;
 use serde_json::Value;
 
 use crate::harness::SOON;
+use crate::harness::admin::ADMIN_TOKEN;
+use crate::harness::admin::Admin;
 use crate::harness::client::Client;
 use crate::harness::client::ask;
 use crate::harness::found;
@@ -70,6 +72,8 @@ pub(crate) struct Keygate {
     pub(crate) addresses: Vec<SocketAddr>,
     /// Health and metrics; none when they are switched off.
     pub(crate) telemetry: Option<SocketAddr>,
+    /// The admin API; none when it is switched off.
+    pub(crate) admin_api: Option<SocketAddr>,
 }
 
 /// What a keygate left behind.
@@ -86,7 +90,8 @@ impl Keygate {
             let gone = keygate.has_exited();
             let log = keygate.whole_log_lines();
             let ready = log.contains("listening on ")
-                && (log.contains("telemetry on ") || !keygate.has_telemetry());
+                && (log.contains("telemetry on ") || !keygate.has_telemetry())
+                && (log.contains("admin API on ") || !keygate.has_admin());
             if ready {
                 Some(true)
             } else {
@@ -97,6 +102,7 @@ impl Keygate {
         let log = keygate.whole_log_lines();
         keygate.addresses = addresses(&log, "listening on http://");
         keygate.telemetry = addresses(&log, "telemetry on http://").first().copied();
+        keygate.admin_api = addresses(&log, "admin API on http://").first().copied();
         keygate
     }
 
@@ -107,26 +113,23 @@ impl Keygate {
         let folder = setup.folder.path().to_owned();
         // The usual umask, whatever this process has: what keygate makes is to be narrow by itself.
         let wrapped = r#"umask 022; exec "$@""#;
-        let mut command = match &setup.bind_mount {
-            None => {
-                let mut shell = command("sh");
-                shell.args(["-ec", wrapped, "sh"]).arg(binary());
-                shell
-            }
-            Some((source, target)) => {
-                // A mount namespace of its own: nothing is left behind, and nobody else sees the mount.
-                let mut unshare = command("unshare");
-                unshare.arg(if rustix::process::geteuid().is_root() {
-                    "-m"
-                } else {
-                    "-rm"
-                });
-                let mounted = format!(r#"mount --bind "$1" "$2"; shift 2; {wrapped}"#);
-                unshare.args(["sh", "-ec", &mounted, "sh"]);
-                unshare.arg(source).arg(target).arg(binary());
-                unshare
-            }
+        let mut mounts = setup.mounts.clone();
+        if let Some((source, target)) = &setup.bind_mount {
+            let (source, target) = (source.display(), target.display());
+            mounts.push_str(&format!("\nmount --bind '{source}' '{target}'"));
+        }
+        let mut command = if mounts.is_empty() {
+            command("sh")
+        } else {
+            // A mount namespace of its own: nothing is left behind, and nobody else sees the mount.
+            let mut unshare = command("unshare");
+            let root = rustix::process::geteuid().is_root();
+            unshare.arg(if root { "-m" } else { "-rm" }).arg("sh");
+            unshare
         };
+        command
+            .args(["-ec", &format!("{mounts}\n{wrapped}"), "sh"])
+            .arg(binary());
         command
             .arg("run")
             .arg("--config")
@@ -146,6 +149,7 @@ impl Keygate {
             _watchdog: watchdog,
             addresses: Vec::new(),
             telemetry: None,
+            admin_api: None,
         }
     }
 
@@ -154,6 +158,35 @@ impl Keygate {
             .setup
             .config_text()
             .contains("telemetry: {listen: none}")
+    }
+
+    fn has_admin(&self) -> bool {
+        !self.setup.config_text().contains("admin: {enabled: false")
+    }
+
+    /// A client of the admin API with the token of `ops` (see [`Setup::admin`]).
+    #[track_caller]
+    pub(crate) fn admin(&self) -> Admin {
+        Admin::with_token(self.admin_api.expect("the admin API is on"), ADMIN_TOKEN)
+    }
+
+    /// A client of the admin API without credentials.
+    #[track_caller]
+    pub(crate) fn nobody(&self) -> Admin {
+        Admin::nobody(self.admin_api.expect("the admin API is on"))
+    }
+
+    /// A path below the folder as keygate sees it, with what only it has mounted.
+    pub(crate) fn inside(&self, path: &str) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
+        let folder = self.folder().strip_prefix("/").unwrap();
+        root.join(folder).join(path)
+    }
+
+    /// The key file's text.
+    #[track_caller]
+    pub(crate) fn key_text(&self) -> String {
+        fs::read_to_string(self.key_path()).unwrap()
     }
 
     /// Where clients connect.

@@ -2,6 +2,7 @@
 //! speak raw bytes, and waiting for conditions instead of sleeping. Every wait has a bound, so that a
 //! broken keygate fails a test and never hangs it. Not for: what keygate promises, which is in the tests.
 
+pub(crate) mod admin;
 pub(crate) mod client;
 pub(crate) mod gate;
 pub(crate) mod in_process;
@@ -11,6 +12,7 @@ pub(crate) mod metrics;
 pub(crate) mod requests;
 pub(crate) mod schema;
 pub(crate) mod setup;
+pub(crate) mod terminal;
 pub(crate) mod upstream;
 pub(crate) mod wire;
 

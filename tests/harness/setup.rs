@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
+use crate::harness::admin::ADMIN_TOKEN;
 use crate::harness::keygate::Keygate;
 use crate::harness::sha256;
 use crate::harness::upstream::Upstream;
@@ -61,6 +62,8 @@ pub(crate) struct Setup {
     keys: Option<String>,
     /// A file that is bind-mounted over another one in keygate's own mount namespace.
     pub(crate) bind_mount: Option<(PathBuf, PathBuf)>,
+    /// Commands of a shell in the folder that mount more, in keygate's own mount namespace.
+    pub(crate) mounts: String,
 }
 
 impl Setup {
@@ -81,7 +84,9 @@ impl Setup {
             ("upstream", url.to_owned()),
             ("data_dir", "data".to_owned()),
             ("keys", "{file: keys.yaml}".to_owned()),
+            ("admin", "{listen: 127.0.0.1:0}".to_owned()),
             ("telemetry", "{listen: 127.0.0.1:0}".to_owned()),
+            ("admin", "{listen: 127.0.0.1:0}".to_owned()),
         ]);
         Self {
             key_file: folder.path().join("keys.yaml"),
@@ -89,6 +94,7 @@ impl Setup {
             sections,
             keys: Some(usual_keys()),
             bind_mount: None,
+            mounts: String::new(),
         }
     }
 
@@ -96,6 +102,18 @@ impl Setup {
     pub(crate) fn set(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.sections.insert(name, value.into());
         self
+    }
+
+    /// With a token for the admin API, of `ops`; `more` are further settings of `admin`, each after a comma.
+    pub(crate) fn admin(self, more: &str) -> Self {
+        write_in_place(
+            &self.folder.path().join("admin-tokens"),
+            format!("# who may administer\nops: {ADMIN_TOKEN}\n"),
+        );
+        self.set(
+            "admin",
+            format!("{{listen: 127.0.0.1:0, token_file: admin-tokens{more}}}"),
+        )
     }
 
     /// Starts with this key file.

@@ -1,0 +1,124 @@
+//! `GET /status` and `POST /reload`: what keygate thinks of its files, and a reload that says what is wrong.
+
+use serde_json::json;
+
+use crate::admin_api::Running;
+use crate::harness::SOON;
+use crate::harness::eventually;
+use crate::harness::setup::GOOD;
+use crate::harness::setup::entry;
+use crate::harness::setup::key_file;
+use crate::harness::setup::usual_keys;
+
+#[test]
+fn status_tells_of_files_keys_and_version() {
+    let running = Running::with(|setup| {
+        setup.keys(key_file(&[
+            entry("good", GOOD, ""),
+            entry("off", "kg_test_token-that-is-off", ", enabled: false"),
+            entry(
+                "late",
+                "kg_test_token-that-is-late",
+                ", expires_at: 2020-01-01T00:00:00Z",
+            ),
+        ]))
+    });
+    let status = running.admin.get("/status").expect(200).json();
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"), "{status}");
+    assert!(
+        status["started_at"].as_str().unwrap().ends_with('Z'),
+        "{status}"
+    );
+    let text = status.to_string();
+    assert!(
+        text.contains("keys.yaml") && text.contains("loaded_at"),
+        "{status}"
+    );
+    let revision = running.admin.get("/keys").expect(200).json()["revision"].clone();
+    assert!(text.contains(revision.as_str().unwrap()), "{status}");
+    let counts = found_counts(&status).unwrap_or_else(|| panic!("no counts by state: {status}"));
+    assert_eq!(
+        counts,
+        json!({"active": 1, "disabled": 1, "expired": 1, "not_yet_valid": 0})
+    );
+    assert!(
+        !text.contains("/secret\":") && !text.contains("keygate-secret"),
+        "{status}"
+    );
+}
+
+/// The object that counts keys by their state, wherever it is.
+fn found_counts(value: &serde_json::Value) -> Option<serde_json::Value> {
+    match value {
+        serde_json::Value::Object(members) if members.contains_key("not_yet_valid") => {
+            Some(json!({
+                "active": members["active"],
+                "disabled": members["disabled"],
+                "expired": members["expired"],
+                "not_yet_valid": members["not_yet_valid"],
+            }))
+        }
+        serde_json::Value::Object(members) => members.values().find_map(found_counts),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_reload_is_live_when_it_is_answered() {
+    let running = Running::start();
+    for round in 0..6 {
+        let on = round % 2 == 1;
+        running.keygate.replace_keys(key_file(&[entry(
+            "good",
+            GOOD,
+            &format!(", enabled: {on}"),
+        )]));
+        let answer = running.admin.post("/reload").expect(200).json();
+        assert_eq!(
+            answer["revision"],
+            running.admin.get("/keys").expect(200).json()["revision"]
+        );
+        assert_eq!(
+            running.keygate.status(GOOD),
+            if on { 200 } else { 401 },
+            "{round}"
+        );
+    }
+}
+
+#[test]
+fn a_broken_file_is_told_with_its_places() {
+    let running = Running::start();
+    let before = running.admin.get("/keys").expect(200).json();
+    let broken = usual_keys() + "  - {id: k_bad, name: good, colour: red}\n  - {name: worse}\n";
+    running.keygate.replace_keys(&broken);
+    let problem = running
+        .admin
+        .post("/reload")
+        .refused(409, "key_file_broken");
+    let text = problem.to_string();
+    assert!(
+        text.contains("keys.yaml:5") && text.contains("colour"),
+        "{problem}"
+    );
+    assert!(text.contains("\"line\":6"), "every problem: {problem}");
+    let status = running.admin.get("/status").expect(200).json().to_string();
+    assert!(
+        status.contains("keys.yaml:5") || status.contains("\"line\":5"),
+        "{status}"
+    );
+    assert!(status.contains("colour"), "{status}");
+    assert_eq!(running.keygate.status(GOOD), 200, "the last good keys stay");
+    let after = running.admin.get("/keys").expect(200).json();
+    assert_eq!(after["revision"], before["revision"]);
+    running.keygate.replace_keys(usual_keys());
+    running.admin.post("/reload").expect(200);
+    eventually("status is clean again", SOON, || {
+        !running
+            .admin
+            .get("/status")
+            .expect(200)
+            .text()
+            .contains("colour")
+    });
+}
