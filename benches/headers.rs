@@ -27,7 +27,7 @@ use keygate::config::Target;
 use keygate::config::Upstream;
 use keygate::config::UpstreamHost;
 use keygate::key::Key;
-use keygate::key::KeyId;
+use keygate::key::KeyFields;
 use keygate::key::token::Digest;
 use keygate::proxy::forwarded::Client;
 use keygate::proxy::forwarded::Scheme;
@@ -151,22 +151,7 @@ fn refused(criterion: &mut Criterion) {
 }
 
 fn key() -> Key {
-    Key {
-        id: KeyId::derive("billing"),
-        name: "billing".into(),
-        description: None,
-        digest: Digest::of(b"kg_token"),
-        sealed: None,
-        mask: None,
-        enabled: true,
-        created_at: None,
-        not_before: None,
-        expires_at: None,
-        tags: None,
-        record: true,
-        rules: None,
-        previous: Vec::new(),
-    }
+    Key::new(KeyFields::new("billing", Digest::of(b"kg_token")))
 }
 
 fn policy(sources: Vec<Source>) -> Policy {

@@ -10,9 +10,9 @@
 //! counted as *wrong*, and one such verdict fails the run.
 //!
 //! Last seen on 2026-11-23, two idle cores of a virtual EPYC, the release build, `LIVE_EDITS=200`, none wrong; p50/p99
-//! ms: 10,000 keys YAML 8.1/10.9, JSON 8.1/9.6, NDJSON 6.2/7.9 (17 MiB); 100,000 keys YAML 54/77 (start 0.37 s,
-//! 103 MiB); 1,000,000 keys NDJSON 610/656 (start 1.23 s, 653 MiB, 886 at the peak), which is *not* yet where it
-//! shall be. While other builds kept the cores busy, p99 of 10,000 keys was 10 to 21 ms, and in one run 200.
+//! ms: 10,000 keys YAML 6.3/9.4, JSON 6.7/10.4, NDJSON 4.6/8.4 (22 MiB); 100,000 keys YAML 26/67 (start 0.53 s,
+//! 86 MiB); 1,000,000 keys NDJSON 475/494 (start 1.34 s, 539 MiB while an edit is read, 788 at the peak). While other
+//! builds kept the cores busy, p99 of 10,000 keys was 10 to 21 ms, and in one run 200.
 //!
 //! `cargo bench --bench live`; `KEYGATE_BIN` names another binary, `LIVE_EDITS` another number of edits (200).
 //! `cargo test --benches` runs a small one of it, with the debug binary.
