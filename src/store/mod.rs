@@ -39,7 +39,8 @@ use crate::store::format::TokenFile;
 ///
 /// 1. **Revisions name texts.** Two loads with equal revisions saw the same records. Whoever changes anything, the
 ///    revision changes.
-/// 2. **All or nothing.** [`apply`](Self::apply) makes all of its edits, in their order, or none. Nobody ever reads a
+/// 2. **All or nothing.** [`apply`](Self::apply) makes all of its edits, in their order, or none. Names and tokens have to
+///    be unique when all of them are made, so that two keys can swap theirs; ids at every step. Nobody ever reads a
 ///    part of them, and neither a crash nor a kill at any moment leaves one behind.
 /// 3. **Nothing is overwritten unseen.** `apply` succeeds only if the place was at `expected` until the moment at
 ///    which the edits went in. Otherwise it is [`EditError::Stale`] with the revision that is there now: of several
