@@ -7,12 +7,13 @@
 //!
 //! A worker never waits here: what a queue has no room for is dropped and counted. Once and only once is a
 //! matter of ownership: the [`Transaction`] owns its record, and its `Drop` is the only place that records.
-//! Not for: reading the log back.
+//! Reading the log back is [`read`].
 
 mod closed;
 mod file;
 mod line;
 mod queue;
+pub mod read;
 pub mod record;
 mod writer;
 
