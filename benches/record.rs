@@ -19,9 +19,11 @@ use http::HeaderValue;
 use http::Method;
 use http::Uri;
 use keygate::clock::Clock;
+use keygate::config::Durability;
 use keygate::config::RecordedClientIp;
 use keygate::config::RecordedQuery;
 use keygate::config::Transactions;
+use keygate::config::WhenFull;
 use keygate::health::Health;
 use keygate::key::Key;
 use keygate::key::KeyFields;
@@ -87,6 +89,8 @@ fn setup(enabled: bool) -> Setup {
         query: RecordedQuery::Names,
         client_ip: RecordedClientIp::Full,
         skip_paths: Vec::new(),
+        durability: Durability::Buffered,
+        when_full: WhenFull::Drop,
         rotate_size: 64 * 1024 * 1024,
         rotate_age: Duration::from_secs(86_400),
         keep_size: 64 * 1024 * 1024,

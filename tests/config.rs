@@ -306,6 +306,18 @@ fn a_single_mistake_is_said_with_what_to_do() {
             "write 10.0.0.0/8",
         ),
         (
+            "a log that keeps less than two files",
+            "upstream: http://a\ntransactions: {keep: {size: 100MiB}}\n",
+            ":2:29: transactions.keep.size: less than two files of transactions.rotate.size",
+            "make keep.size larger",
+        ),
+        (
+            "files of a log that are too large to keep two",
+            "upstream: http://a\ntransactions: {rotate: {size: 200MiB}}\n",
+            ":2:31: transactions.rotate.size: more than half of transactions.keep.size",
+            "rotate.size smaller",
+        ),
+        (
             "broken YAML",
             "upstream: http://a\nauth: [\n",
             "not readable as YAML",

@@ -61,6 +61,29 @@ impl Reader<'_, '_> {
         }
     }
 
+    /// Something is left of the log when a file is closed.
+    pub(super) fn rotation_agrees(&mut self, config: &Config) {
+        let transactions = &config.transactions;
+        if transactions.keep_size / 2 >= transactions.rotate_size {
+            return;
+        }
+        let (name, what) = if self.is_written("transactions.keep.size") {
+            (
+                "transactions.keep.size",
+                "less than two files of transactions.rotate.size",
+            )
+        } else {
+            (
+                "transactions.rotate.size",
+                "more than half of transactions.keep.size",
+            )
+        };
+        let so = "a closed file would be deleted while the next one fills up";
+        let wrong = Wrong::new(format!("{what}: {so}"))
+            .hint("make keep.size larger or rotate.size smaller");
+        self.problem(name, wrong);
+    }
+
     /// The admin API is in nobody's way, and who can read what goes over its wire is said on purpose.
     pub(super) fn admin_agrees(&mut self, config: &Config) {
         let admin = &config.admin;

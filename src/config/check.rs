@@ -10,6 +10,7 @@ use crate::config::Address;
 use crate::config::Admin;
 use crate::config::Auth;
 use crate::config::Config;
+use crate::config::Durability;
 use crate::config::Forwarded;
 use crate::config::Identity;
 use crate::config::Keys;
@@ -29,6 +30,7 @@ use crate::config::Timeouts;
 use crate::config::Transactions;
 use crate::config::Upstream;
 use crate::config::UpstreamHost;
+use crate::config::WhenFull;
 use crate::config::address;
 use crate::config::file;
 use crate::config::layers::Layers;
@@ -120,6 +122,7 @@ pub(super) fn check(
     };
     reader.sockets_agree(&config, target.as_ref());
     reader.admin_agrees(&config);
+    reader.rotation_agrees(&config);
     reader.headers_agree(&config.auth);
     let Layers {
         file,
@@ -324,16 +327,6 @@ impl Reader<'_, '_> {
     }
 
     fn transactions(&mut self) -> Transactions {
-        self.choice(
-            "transactions.durability",
-            &[("buffered", ())],
-            &["written", "synced"],
-        );
-        self.choice(
-            "transactions.when_full",
-            &[("drop", ())],
-            &["wait", "refuse"],
-        );
         Transactions {
             enabled: self.boolean("transactions.enabled"),
             dir: self.path("transactions.dir"),
@@ -359,6 +352,24 @@ impl Reader<'_, '_> {
             skip_paths: self.read("transactions.skip_paths", |node| {
                 value::list("paths", node, value::path_pattern)
             }),
+            durability: self.choice(
+                "transactions.durability",
+                &[
+                    ("buffered", Durability::Buffered),
+                    ("written", Durability::Written),
+                    ("synced", Durability::Synced),
+                ],
+                &[],
+            ),
+            when_full: self.choice(
+                "transactions.when_full",
+                &[
+                    ("drop", WhenFull::Drop),
+                    ("wait", WhenFull::Wait),
+                    ("refuse", WhenFull::Refuse),
+                ],
+                &[],
+            ),
             rotate_size: self.read("transactions.rotate.size", |node| {
                 match value::size(node)? {
                     ROTATE_SIZE_MIN.. => value::size(node),

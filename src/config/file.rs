@@ -235,16 +235,16 @@ pub static SETTINGS: [Setting; 54] = [
     // In the file within 100 ms; no request waits for the disk.
     setting(
         "transactions.durability",
-        Kind::Choice(&["buffered"]),
+        Kind::Choice(&["buffered", "written", "synced"]),
         "buffered",
-        "when a record is safe",
+        "what the end of an answer waits for",
     ),
     // Traffic matters more than its log.
     setting(
         "transactions.when_full",
-        Kind::Choice(&["drop"]),
+        Kind::Choice(&["drop", "wait", "refuse"]),
         "drop",
-        "when the disk is full or slow",
+        "what happens while the log cannot be written",
     ),
     // Some 150,000 records: a file that an editor still opens.
     setting(
@@ -264,7 +264,7 @@ pub static SETTINGS: [Setting; 54] = [
         "transactions.keep.size",
         Kind::Size(None),
         "256MiB",
-        "closed files beyond this total are deleted",
+        "closed files are deleted while all files together are larger",
     ),
     setting(
         "transactions.keep.age",

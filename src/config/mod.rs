@@ -258,14 +258,40 @@ pub struct Transactions {
     pub client_ip: RecordedClientIp,
     /// Patterns of paths that are not recorded (see `key::rules::PathPattern`), as written.
     pub skip_paths: Vec<String>,
+    /// What an answer waits for.
+    pub durability: Durability,
+    /// What happens while the log cannot be written.
+    pub when_full: WhenFull,
     /// The file is closed and a new one begun at this size, bytes.
     pub rotate_size: u64,
     /// The file is closed and a new one begun at this age.
     pub rotate_age: Duration,
-    /// Closed files beyond this total are deleted, oldest first, bytes.
+    /// Closed files are deleted, oldest first, while all files together are larger than this, bytes.
     pub keep_size: u64,
     /// Closed files older than this are deleted.
     pub keep_age: Duration,
+}
+
+/// What the last byte of an answer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing: a record is in the file within 100 ms.
+    Buffered,
+    /// Until the kernel has the record: SIGKILL loses none whose answer somebody has.
+    Written,
+    /// Until the disk has the record: nor does a power cut.
+    Synced,
+}
+
+/// What happens while the log cannot be written: its disk is full or broken, or slower than the traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Records are dropped and counted; requests notice nothing.
+    Drop,
+    /// Requests wait before the end of their answers.
+    Wait,
+    /// Requests that have begun wait, new ones are answered 503.
+    Refuse,
 }
 
 /// How much of the query is recorded.

@@ -1,6 +1,9 @@
 //! The body of an answer on its way to the client. It owns the transaction: when the body ends, or is dropped
-//! because nobody wants it any more, the record says so. That is why every request has exactly one.
+//! because nobody wants it any more, the record says so. That is why every request has exactly one. Where the
+//! configuration promises a record to whoever has a whole answer, the end of the answer is held back until it is safe;
+//! an answer without anything to hold back is recorded before its head ([`Body::record_ahead`]).
 
+use std::future::Future as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
@@ -19,6 +22,7 @@ use crate::proxy::upstream::AnswerBody;
 use crate::proxy::upstream::failure::BodyFault;
 use crate::proxy::upstream::failure::SendError;
 use crate::proxy::upstream::http1::Part;
+use crate::transactions::Receipt;
 use crate::transactions::Transaction;
 use crate::transactions::record::End;
 
@@ -27,11 +31,21 @@ pub(crate) struct Body {
     content: Content,
     /// Present until it is recorded.
     transaction: Option<Transaction>,
+    /// The end of the answer, and what it waits for.
+    held: Option<Held>,
+    /// The connection has not been told yet that the request is over.
+    is_open: bool,
     connection: Rc<Connection>,
     /// Why the answer will end early, once what there is of it is flushed.
     failed: Option<SendError>,
     /// How the transaction ended if the client gets all of this.
     end: End,
+}
+
+/// The last frame, or the fact that there is none, held back until the record is safe.
+struct Held {
+    receipt: Receipt,
+    frame: Option<Frame<Bytes>>,
 }
 
 enum Content {
@@ -57,6 +71,8 @@ impl Body {
         Self {
             content: Content::Own(bytes),
             transaction: Some(transaction),
+            held: None,
+            is_open: true,
             connection,
             end,
             failed: None,
@@ -77,6 +93,8 @@ impl Body {
         Self {
             content: Content::Upstream(body),
             transaction: Some(transaction),
+            held: None,
+            is_open: true,
             connection,
             end: End::Complete,
             failed: None,
@@ -88,10 +106,27 @@ impl Body {
         Self {
             content: Content::Own(Bytes::new()),
             transaction: None,
+            held: None,
+            is_open: false,
             connection,
             end: End::Complete,
             failed: None,
         }
+    }
+
+    /// Records the transaction of an answer whose end cannot be held back: one of keygate's own, which is sent with its
+    /// head, or one without a body. The head may not leave before the receipt is honoured.
+    pub(crate) fn record_ahead(&mut self) -> Option<Receipt> {
+        let own = match &self.content {
+            Content::Own(bytes) => bytes.len(),
+            Content::Upstream(body) if body.ended() => 0,
+            Content::Upstream(_) => return None,
+        };
+        if !self.transaction.as_ref()?.is_waited_for() {
+            return None;
+        }
+        self.count(own);
+        self.record(self.end)
     }
 
     fn ended(&self) -> bool {
@@ -115,17 +150,27 @@ impl Body {
         }
     }
 
-    /// Records the transaction.
-    fn close(&mut self, end: End) {
-        let Some(mut transaction) = self.transaction.take() else {
-            return;
-        };
+    /// Records the transaction. What its end waits for, if anything.
+    fn record(&mut self, end: End) -> Option<Receipt> {
+        let mut transaction = self.transaction.take()?;
         if let Content::Upstream(body) = &self.content {
             transaction.request_bytes = body.request_bytes();
         }
         transaction.end = end;
-        drop(transaction);
-        self.connection.answered();
+        transaction.record()
+    }
+
+    /// The request is over, for the connection too.
+    fn over(&mut self) {
+        if std::mem::take(&mut self.is_open) {
+            self.connection.answered();
+        }
+    }
+
+    /// Records the transaction of an answer whose end nobody waits for.
+    fn close(&mut self, end: End) {
+        drop(self.record(end));
+        self.over();
     }
 
     /// The answer breaks off. The client must be able to see that: by a missing last chunk or missing bytes, or
@@ -142,15 +187,34 @@ impl Body {
     }
 }
 
+type Polled = Poll<Option<Result<Frame<Bytes>, Cut>>>;
+
+impl Body {
+    /// The end of the answer, once its record is as safe as was promised.
+    fn finish(&mut self, frame: Option<Frame<Bytes>>, context: &mut Context<'_>) -> Polled {
+        if let Some(mut receipt) = self.record(self.end)
+            && Pin::new(&mut receipt).poll(context).is_pending()
+        {
+            self.held = Some(Held { receipt, frame });
+            return Poll::Pending;
+        }
+        self.over();
+        Poll::Ready(frame.map(Ok))
+    }
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Cut;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
         let this = self.get_mut();
+        if let Some(held) = &mut this.held {
+            ready!(Pin::new(&mut held.receipt).poll(context));
+            let frame = this.held.take().and_then(|held| held.frame);
+            this.over();
+            return Poll::Ready(frame.map(Ok));
+        }
         let body = match &mut this.content {
             Content::Own(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -176,12 +240,12 @@ impl http_body::Body for Body {
             None => None,
             Some(Ok(Part::Data(data))) => {
                 this.count(data.len());
-                Some(Ok(Frame::data(data)))
+                Some(Frame::data(data))
             }
             Some(Ok(Part::Trailers(mut trailers))) => {
                 headers::trailers_to_client(&mut trailers);
                 this.note_trailers(&trailers);
-                Some(Ok(Frame::trailers(trailers)))
+                Some(Frame::trailers(trailers))
             }
             Some(Err(why)) => {
                 // hyper drops what it has not flushed when a body fails. Let it flush first: what has come of a
@@ -192,13 +256,13 @@ impl http_body::Body for Body {
             }
         };
         if ended {
-            this.close(this.end);
+            return this.finish(frame, context);
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended()
+        self.held.is_none() && self.ended()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -227,7 +291,7 @@ pub(crate) fn end_of(why: &SendError) -> End {
 impl Drop for Body {
     fn drop(&mut self) {
         if self.transaction.is_none() {
-            return;
+            return self.over();
         }
         let watched = &self.connection.watched;
         let end = if let Some(why) = &self.failed {

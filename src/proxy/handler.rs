@@ -67,6 +67,8 @@ struct Refused {
     detail: Option<&'static str>,
     /// Whether the connection has to end with the answer.
     close: bool,
+    /// The log takes nothing now: this answer does not wait for its record.
+    unrecorded: bool,
 }
 
 /// What shapes the answer when a request stops.
@@ -141,15 +143,20 @@ pub(crate) async fn handle(
         Ok(outbound) => forward(&worker, &connection, outbound, &mut transaction).await,
         Err(refused) => Err(Stop::Answer(refused)),
     };
+    let mut waits = true;
     let mut response = match served {
         Ok(passed) => pass_back(&worker, &connection, passed, &about, transaction),
         Err(Stop::Answer(mut refused)) => {
             // What is left of a body that nobody reads stands in the way of the next request.
             refused.close |= has_body;
+            waits = !refused.unrecorded;
             stopped(&worker, &connection, &refused, &about, transaction)
         }
         Err(Stop::ClientGone) => return Err(NoAnswer),
     };
+    if waits && let Some(receipt) = response.body_mut().record_ahead() {
+        receipt.await;
+    }
     let last = connection.watched.draining() && !connection.heads.more();
     if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response
@@ -206,11 +213,19 @@ fn refuse_head(worker: &Worker, refused: RefusedHead, transaction: &mut Transact
     transaction.method = method;
     transaction.target = target.map_or(Target::None, Target::Raw);
     transaction.error = Some(detail.into());
-    Refused {
+    let refused = Refused {
         reason: Reason::Refused(refusal),
         detail: Some(detail),
         close: true,
+        unrecorded: false,
+    };
+    if worker.recorder.refuses(transaction) {
+        return Refused {
+            close: true,
+            ..Refused::unrecorded()
+        };
     }
+    refused
 }
 
 /// How a refused head is counted.
@@ -259,6 +274,10 @@ fn judge(
         parts.headers.insert(header::EXPECT, expectation);
     }
 
+    if worker.recorder.refuses(transaction) {
+        transaction.decision = Decision::Refused;
+        return Err(Refused::unrecorded());
+    }
     if let Some(refusal) = verdict.refusal.filter(|_| !verdict.passes()) {
         return Err(Refused::of(refusal));
     }
@@ -468,6 +487,16 @@ impl Refused {
             reason: Reason::Refused(refusal),
             detail: None,
             close: false,
+            unrecorded: false,
+        }
+    }
+
+    /// The log cannot take this request's record now, and the configuration wants it refused then.
+    const fn unrecorded() -> Self {
+        Self {
+            detail: Some("requests cannot be recorded now"),
+            unrecorded: true,
+            ..Self::of(Refusal::Unavailable)
         }
     }
 }
@@ -482,6 +511,7 @@ impl Stop {
                 reason: failure.reason(),
                 detail: failure.timeout().map(Wait::sentence),
                 close: false,
+                unrecorded: false,
             }),
             SendError::Client(fault) => {
                 let Some(refusal) = fault.refusal() else {

@@ -120,6 +120,8 @@ async fn serve(setup: Setup, mut intake: Intake, mut drain: Drain) {
         tokio::task::spawn_local(accepting);
     }
     tokio::task::spawn_local(tick(Rc::clone(&worker), heartbeat));
+    let recorder = Rc::clone(&worker.recorder);
+    tokio::task::spawn_local(async move { recorder.commit().await });
     let mut draining = drain.clone();
     let mut told = false;
     loop {

@@ -36,7 +36,7 @@ pub(super) fn close(current: &Path, now: Timestamp) -> io::Result<PathBuf> {
 }
 
 /// Deletes closed files: those that are older than `keep_age`, and the oldest until the rest is not larger
-/// than `keep_size`. Returns how many went.
+/// than `keep_size` bytes. Returns how many went.
 pub(super) fn prune(
     folder: &Path,
     now: Timestamp,

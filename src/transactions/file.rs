@@ -21,6 +21,8 @@ use std::time::Instant;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::config;
+use crate::config::Durability;
+use crate::config::WhenFull;
 use crate::health::Health;
 use crate::transactions::closed;
 use crate::transactions::line::LINE_START;
@@ -33,6 +35,8 @@ const FILE_NAME: &str = "transactions.ndjson";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often closed files are looked through for their age, when none is closed in the meantime.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// How often they are looked through for their size while one file fills up.
+const PRUNES_PER_FILE: u64 = 16;
 /// How long after a loss by overrun the log counts as degraded.
 const OVERRUN_SHOWN: Duration = Duration::from_secs(60);
 /// What [`Health`] calls a log that loses lines.
@@ -46,12 +50,17 @@ pub(super) struct FileSink {
     rotate_age: Duration,
     keep_size: u64,
     keep_age: Duration,
+    /// Lines are on the disk when they count as written.
+    syncs: bool,
+    when_full: WhenFull,
     clock: Clock,
     health: Arc<Health>,
     open: Option<Open>,
     /// Since it broke: when it is tried again.
     retry_at: Option<Instant>,
     next_prune: Option<Instant>,
+    /// The size of the open file at which they are looked through for their size.
+    prune_at: u64,
     /// When lines last were lost on their way here.
     overrun_at: Option<Instant>,
     /// Closing or pruning failed and that was said; said again once it has worked in between.
@@ -92,11 +101,14 @@ impl FileSink {
             rotate_age: config.rotate_age,
             keep_size: config.keep_size,
             keep_age: config.keep_age,
+            syncs: config.durability == Durability::Synced,
+            when_full: config.when_full,
             clock,
             health,
             open: None,
             retry_at: None,
             next_prune: None,
+            prune_at: 0,
             overrun_at: None,
             upkeep_failed: false,
         };
@@ -125,6 +137,12 @@ impl FileSink {
             return Err(io::Error::other("it is not a regular file"));
         }
         let size = metadata.len();
+        if self.syncs
+            && size == 0
+            && let Some(folder) = self.path.parent()
+        {
+            File::open(folder)?.sync_all()?; // a file is on the disk when its name is, too
+        }
         let mut last = [b'\n'];
         if size > 0 {
             file.read_exact_at(&mut last, size - 1)?;
@@ -172,7 +190,7 @@ impl FileSink {
             "cannot close the transaction log",
             closed.as_ref().map(|_| ()),
         ) {
-            self.next_prune = None;
+            (self.next_prune, self.prune_at) = (None, 0);
             self.reopen_file()?;
         }
         Ok(())
@@ -180,12 +198,15 @@ impl FileSink {
 
     fn prune_if_due(&mut self) {
         let now = self.clock.now();
-        if self.next_prune.is_some_and(|at| now < at) {
+        let size = self.open.as_ref().map_or(0, |open| open.size);
+        if size < self.prune_at && self.next_prune.is_some_and(|at| now < at) {
             return;
         }
         self.next_prune = Some(now + PRUNE_EVERY);
+        self.prune_at = size + self.rotate_size / PRUNES_PER_FILE;
         if let Some(folder) = self.path.parent() {
-            let pruned = closed::prune(folder, self.clock.wall(), self.keep_size, self.keep_age);
+            let room = self.keep_size.saturating_sub(size);
+            let pruned = closed::prune(folder, self.clock.wall(), room, self.keep_age);
             self.upkeep(
                 "cannot delete old transaction logs",
                 pruned.as_ref().map(|_| ()),
@@ -206,6 +227,7 @@ impl FileSink {
 
     /// Appends whole lines; returns how many got in.
     fn append(&mut self, bytes: &[u8]) -> (u64, io::Result<()>) {
+        let syncs = self.syncs;
         let open = match self
             .rotate_if_due(bytes.len() as u64)
             .and_then(|()| self.current())
@@ -220,18 +242,28 @@ impl FileSink {
             (open.is_torn, open.size) = (false, open.size + 1);
         }
         let (written, result) = write_what_fits(&mut &open.file, bytes);
-        if result.is_ok() {
-            return (count_lines(bytes), result);
+        if let Err(error) = result {
+            return (open.take_back(open.size, &bytes[..written]), Err(error));
         }
-        (open.take_back(open.size, &bytes[..written]), result)
+        if syncs && let Err(error) = open.file.sync_data() {
+            // What became of it nobody knows: a later sync may succeed without it. Better written twice than not at all.
+            open.is_torn = open.file.set_len(open.size).is_err();
+            return (0, Err(error));
+        }
+        (count_lines(bytes), Ok(()))
     }
 
     fn broke(&mut self, error: &io::Error) {
         if self.retry_at.is_none() {
             let path = self.path.display();
-            tracing::error!(%path, %error, "cannot write transactions: they are dropped and counted");
-            self.health
-                .degrade(CAUSE, format!("cannot write transactions: {path}: {error}"));
+            let so = match self.when_full {
+                WhenFull::Drop => "they are dropped and counted",
+                WhenFull::Wait => "requests wait until they can be written",
+                WhenFull::Refuse => "new requests are answered 503, running ones wait",
+            };
+            tracing::error!(%path, %error, "cannot write transactions: {so}");
+            let why = format!("cannot write transactions: {path}: {error}; {so}");
+            self.health.degrade(CAUSE, why);
         }
         self.retry_at = Some(self.clock.now() + RETRY_AFTER);
     }
@@ -263,8 +295,10 @@ impl FileSink {
         }
     }
 
+    /// Whether it was tried just now. Who holds its lines chooses the time of each try itself.
     fn is_left_alone(&self) -> bool {
-        self.retry_at.is_some_and(|at| self.clock.now() < at)
+        let holds = self.when_full != WhenFull::Drop;
+        !holds && self.retry_at.is_some_and(|at| self.clock.now() < at)
     }
 }
 

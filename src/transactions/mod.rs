@@ -5,12 +5,14 @@
 //!                                                                  └─▶ Queue ──▶ one thread ──▶ stdout
 //! ```
 //!
-//! A worker never waits here: what a queue has no room for is dropped and counted. Once and only once is a
-//! matter of ownership: the [`Transaction`] owns its record, and its `Drop` is the only place that records.
+//! A worker never waits here. What a queue has no room for is dropped and counted, or kept while the requests wait
+//! ([`hold`]), as `when_full` says. Once and only once is a matter of ownership: the [`Transaction`] owns its record,
+//! and records it when it is dropped, or when it is asked to, because an answer waits for that.
 //! Reading the log back is [`read`].
 
 mod closed;
 mod file;
+mod hold;
 mod line;
 mod queue;
 pub mod read;
@@ -25,12 +27,18 @@ use std::io;
 use std::ops::Deref;
 use std::ops::DerefMut;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config;
+use crate::config::Durability;
+use crate::config::WhenFull;
 use crate::health::Health;
 use crate::key::rules::NormalPath;
 use crate::key::rules::PathPattern;
@@ -39,17 +47,26 @@ use crate::metrics::Sink;
 use crate::metrics::WorkerMetrics;
 use crate::refusal::Decision;
 use crate::transactions::file::FileSink;
+use crate::transactions::hold::Hold;
 use crate::transactions::line::Second;
 use crate::transactions::line::Spelling;
+use crate::transactions::queue::Batch;
 use crate::transactions::queue::Queue;
 use crate::transactions::record::Record;
 use crate::transactions::record::Target;
+use crate::transactions::writer::Manner;
 use crate::transactions::writer::SinkThread;
 
 /// Lines are handed over when this many bytes of them wait.
 const HANDOVER_BYTES: usize = 64 * 1024;
 /// A buffer has room for a usual line beyond [`HANDOVER_BYTES`], so that it need not grow.
 const BUFFER_BYTES: usize = HANDOVER_BYTES + 8 * 1024;
+/// Lines that a worker keeps, because `when_full` says so. Each request that waits has one, so this is for those whose
+/// clients went away; beyond it lines are dropped and counted all the same.
+const KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How often, and after which pause, a worker that ends tries to hand over what it has kept.
+const LAST_TRIES: u32 = 100;
+const LAST_TRY_PAUSE: Duration = Duration::from_millis(10);
 /// How long [`Log::close`] waits for the disk. A disk that hangs must not keep the process for ever.
 const FILE_CLOSE_MAX: Duration = Duration::from_secs(10);
 /// How long [`Log::close`] waits for whoever reads standard output.
@@ -95,6 +112,9 @@ pub struct Log {
     stdout: Option<SinkThread>,
     spelling: Spelling,
     skip_paths: Arc<[PathPattern]>,
+    durability: Durability,
+    when_full: WhenFull,
+    health: Arc<Health>,
     clock: Clock,
 }
 
@@ -123,6 +143,9 @@ impl Log {
                 client_ip: config.client_ip,
             },
             skip_paths: skip_paths.collect::<Result<_, _>>()?,
+            durability: config.durability,
+            when_full: config.when_full,
+            health: Arc::clone(health),
             clock: clock.clone(),
         };
         if config.enabled {
@@ -131,6 +154,7 @@ impl Log {
             log.file = Some(SinkThread::start(
                 Sink::File,
                 file,
+                Manner::of(config),
                 metrics,
                 FILE_CLOSE_MAX,
             )?);
@@ -139,6 +163,7 @@ impl Log {
                 log.stdout = Some(SinkThread::start(
                     Sink::Stdout,
                     stream,
+                    Manner::STREAM,
                     metrics,
                     STDOUT_CLOSE_MAX,
                 )?);
@@ -156,6 +181,7 @@ impl Log {
             stdout: self.stdout.as_ref().map(queue),
             spelling: self.spelling,
             skip_paths: Arc::clone(&self.skip_paths),
+            hold: Hold::new(self.durability, self.when_full, Arc::clone(&self.health)),
             clock: self.clock.clone(),
             metrics,
             pending: RefCell::new(Pending::default()),
@@ -188,6 +214,7 @@ pub struct Recorder {
     stdout: Option<Arc<Queue>>,
     spelling: Spelling,
     skip_paths: Arc<[PathPattern]>,
+    hold: Hold,
     clock: Clock,
     metrics: Arc<WorkerMetrics>,
     pending: RefCell<Pending>,
@@ -209,6 +236,7 @@ impl Recorder {
         Transaction {
             record: Box::new(record),
             recorder: Rc::clone(self),
+            is_recorded: false,
         }
     }
 
@@ -230,7 +258,31 @@ impl Recorder {
         self.hand_over(&mut self.pending.borrow_mut());
     }
 
-    fn record(&self, record: &Record) {
+    /// Brings records to the sink as soon as answers wait for them, and answers on their way as soon as they may go.
+    /// For ever; the worker runs this beside its connections.
+    pub(crate) async fn commit(&self) {
+        if !self.hold.is_durable() || self.file.is_none() {
+            return;
+        }
+        loop {
+            if self.hold.settle() {
+                tokio::task::yield_now().await; // the requests that end right now share this batch
+                self.flush();
+            }
+            self.hold.changed().await;
+        }
+    }
+
+    /// Whether a request has to be refused, because its record could not be written now.
+    pub(crate) fn refuses(&self, record: &Record) -> bool {
+        self.hold.may_refuse()
+            && self.file.as_ref().is_some_and(|file| {
+                (file.is_congested() || self.hold.refuses()) && !self.skips(record)
+            })
+    }
+
+    /// Writes the line. Returns the number of its batch, if the request has to wait for that.
+    fn record(&self, record: &Record) -> Option<u64> {
         let duration = self.clock.now().saturating_duration_since(record.started);
         let status = record.status.unwrap_or(0);
         self.metrics.request(
@@ -245,20 +297,24 @@ impl Recorder {
             key.usage()
                 .note(record.time, record.decision == Decision::Refused);
         }
-        if self.file.is_none() || self.skips(record) {
-            return;
-        }
+        let file = self.file.as_ref().filter(|_| !self.skips(record))?;
         self.metrics.transaction_recorded();
         let pending = &mut *self.pending.borrow_mut();
+        if pending.bytes.len() >= KEPT_BYTES_MAX {
+            file.lose(1);
+            return None;
+        }
         if pending.bytes.capacity() == 0 {
             pending.bytes.reserve_exact(BUFFER_BYTES);
         }
         self.spelling
             .write(record, duration, &mut pending.second, &mut pending.bytes);
         pending.lines += 1;
+        let waits_for = self.hold.added();
         if pending.bytes.len() >= HANDOVER_BYTES {
             self.hand_over(pending);
         }
+        waits_for
     }
 
     /// `record: false` on the key, and `skip_paths`.
@@ -276,41 +332,97 @@ impl Recorder {
         self.skip_paths.iter().any(|pattern| pattern.matches(&path))
     }
 
+    /// Hands over what waits, if there is room. Without room it is kept or lost, as `when_full` says.
     fn hand_over(&self, pending: &mut Pending) {
-        if pending.lines == 0 {
+        let Some(file) = self.file.as_ref().filter(|_| pending.lines > 0) else {
             return;
+        };
+        if self.hold.keeps() && file.is_stuck() {
+            return self.hold.kept(false);
         }
-        let lines = std::mem::take(&mut pending.lines);
-        if let Some(stdout) = &self.stdout {
-            stdout.push(pending.bytes.clone(), lines);
-        }
-        let Some(file) = &self.file else { return };
-        if pending.bytes.len() <= BUFFER_BYTES / 4 {
+        let for_stdout = self.stdout.as_ref().map(|_| pending.bytes.clone());
+        let lines = pending.lines;
+        let bytes = if pending.bytes.len() <= BUFFER_BYTES / 4 {
             // Little waits: the queue gets a copy of its size, and the worker keeps its buffer.
-            file.push(pending.bytes.as_slice().to_vec(), lines);
-            pending.bytes.clear();
+            pending.bytes.as_slice().to_vec()
         } else {
-            let empty = file.spare_buffer();
-            file.push(std::mem::replace(&mut pending.bytes, empty), lines);
+            std::mem::replace(&mut pending.bytes, file.spare_buffer())
+        };
+        let ticket = self.hold.ticket();
+        let handed_over = file.push(Batch {
+            bytes,
+            lines,
+            ticket,
+        });
+        if let Err(batch) = handed_over {
+            if self.hold.keeps() {
+                if let Some(ticket) = batch.ticket {
+                    ticket.void();
+                }
+                pending.bytes = batch.bytes;
+                return self.hold.kept(!file.is_stuck());
+            }
+            file.lose(lines);
+        }
+        self.hold.handed_over();
+        pending.bytes.clear();
+        pending.lines = 0;
+        if let Some((stdout, bytes)) = self.stdout.as_ref().zip(for_stdout) {
+            let ticket = None;
+            if stdout
+                .push(Batch {
+                    bytes,
+                    lines,
+                    ticket,
+                })
+                .is_err()
+            {
+                stdout.lose(lines);
+            }
         }
     }
 }
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        let pending = self.pending.get_mut();
-        let mut rest = std::mem::take(pending);
-        self.hand_over(&mut rest);
+        let mut rest = std::mem::take(self.pending.get_mut());
+        let Some(file) = &self.file else { return };
+        for _ in 0..LAST_TRIES {
+            self.hand_over(&mut rest);
+            if rest.lines == 0 || file.is_stuck() {
+                break;
+            }
+            std::thread::sleep(LAST_TRY_PAUSE); // no request runs any more on this thread
+        }
+        file.lose(rest.lines);
     }
 }
 
-/// One request on its way. It reads and writes like its [`Record`], and is recorded when it is dropped,
-/// however that comes about: at the end of the answer's body, at an abort, in a panic.
+/// One request on its way. It reads and writes like its [`Record`], and is recorded when it is dropped, however that
+/// comes about: at the end of the answer's body, at an abort, in a panic; or by [`Transaction::record`].
 #[derive(Debug)]
 pub struct Transaction {
     /// Boxed: it moves from function to function, and half a kilobyte is slower to move than to allocate.
     record: Box<Record>,
     recorder: Rc<Recorder>,
+    is_recorded: bool,
+}
+
+impl Transaction {
+    /// Whether its answer may have to wait for its record.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.recorder.hold.may_wait()
+    }
+
+    /// Records it, ahead of the end of an answer that will wait for the receipt. None: there is nothing to wait for.
+    pub(crate) fn record(mut self) -> Option<Receipt> {
+        self.is_recorded = true;
+        self.recorder.record(&self.record).map(|number| Receipt {
+            recorder: Rc::clone(&self.recorder),
+            number,
+            registered: None,
+        })
+    }
 }
 
 impl Deref for Transaction {
@@ -329,9 +441,30 @@ impl DerefMut for Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
+        if self.is_recorded {
+            return;
+        }
         if std::thread::panicking() && self.record.error.is_none() {
             self.record.error = Some("keygate panicked while serving this request".into());
         }
-        self.recorder.record(&self.record);
+        self.recorder.record(&self.record); // nobody is left to wait
+    }
+}
+
+/// Resolves when the record is as safe as the configuration promises.
+#[derive(Debug)]
+pub(crate) struct Receipt {
+    recorder: Rc<Recorder>,
+    number: u64,
+    registered: Option<Waker>,
+}
+
+impl Future for Receipt {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let hold = &this.recorder.hold;
+        hold.poll(this.number, &mut this.registered, context)
     }
 }

@@ -1,6 +1,6 @@
-//! The way from the workers to one sink: bounded in places and in bytes, and pushing never waits. What finds
-//! no room is dropped and counted, and the sink says in its next line how much that was. Lines stay whole and
-//! in order per worker.
+//! The way from the workers to one sink: bounded in places and in bytes, and pushing never waits. What finds no
+//! room comes back to the worker, who keeps it or counts it as lost; the sink says in its next line how much was
+//! lost. Lines stay whole and in order per worker. Not for: what a worker does meanwhile, see `hold`.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -12,12 +12,14 @@ use std::sync::mpsc::Receiver;
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::mpsc::SyncSender;
 use std::sync::mpsc::TryRecvError;
+use std::sync::mpsc::TrySendError;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use crate::metrics::Metrics;
 use crate::metrics::Sink;
 use crate::transactions::BUFFER_BYTES;
+use crate::transactions::hold::Ticket;
 
 /// Memory that waits for a sink: about 40,000 lines, a fraction of a second of a busy machine.
 pub(super) const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -27,10 +29,12 @@ const QUEUE_PLACES: usize = 1024;
 const SPARE_BUFFERS_MAX: usize = 16;
 
 /// Whole lines, and how many.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
     pub(super) lines: u64,
+    /// Told when the sink is done with it: by being dropped with the batch.
+    pub(super) ticket: Option<Ticket>,
 }
 
 #[derive(Debug)]
@@ -77,6 +81,8 @@ struct Shared {
     lost: AtomicU64,
     reopen: AtomicBool,
     closing: AtomicBool,
+    /// The sink holds what it cannot write, or is gone: nothing more is taken.
+    stuck: AtomicBool,
     spare: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -90,6 +96,7 @@ pub(super) fn queue(sink: Sink, metrics: Arc<Metrics>) -> (Queue, Intake) {
         lost: AtomicU64::new(0),
         reopen: AtomicBool::new(false),
         closing: AtomicBool::new(false),
+        stuck: AtomicBool::new(false),
         spare: Mutex::new(Vec::new()),
     });
     (
@@ -102,26 +109,46 @@ pub(super) fn queue(sink: Sink, metrics: Arc<Metrics>) -> (Queue, Intake) {
 }
 
 impl Queue {
-    /// Hands over, or drops and counts. Never waits.
-    pub(super) fn push(&self, bytes: Vec<u8>, lines: u64) {
-        let memory = bytes.capacity();
-        let queued = self
-            .shared
-            .queued_bytes
-            .fetch_add(memory, Ordering::Relaxed)
-            + memory;
-        let has_room = queued <= QUEUE_BYTES_MAX;
-        if !has_room
-            || self
-                .sender
-                .try_send(Message::Batch(Batch { bytes, lines }))
-                .is_err()
-        {
-            self.shared
-                .queued_bytes
-                .fetch_sub(memory, Ordering::Relaxed);
-            self.shared.lose(lines);
+    /// Hands over, if there is room; never waits.
+    ///
+    /// # Errors
+    /// The batch, where there is none.
+    pub(super) fn push(&self, batch: Batch) -> Result<(), Batch> {
+        if self.is_stuck() {
+            return Err(batch);
         }
+        let memory = batch.bytes.capacity();
+        let queued = &self.shared.queued_bytes;
+        let before = queued.fetch_add(memory, Ordering::Relaxed);
+        let has_room = before == 0 || before + memory <= QUEUE_BYTES_MAX; // one batch always fits, or it never would
+        let refused = if has_room {
+            match self.sender.try_send(Message::Batch(batch)) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => message,
+            }
+        } else {
+            Message::Batch(batch)
+        };
+        queued.fetch_sub(memory, Ordering::Relaxed);
+        match refused {
+            Message::Batch(batch) => Err(batch),
+            Message::Wake => Ok(()),
+        }
+    }
+
+    /// Whether the sink takes nothing more for now.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.shared.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Whether the sink is stuck, or has fallen so far behind that what is under way should be let through first.
+    pub(super) fn is_congested(&self) -> bool {
+        self.is_stuck() || self.shared.queued_bytes.load(Ordering::Relaxed) > QUEUE_BYTES_MAX / 2
+    }
+
+    /// `lines` are lost on the worker's side.
+    pub(super) fn lose(&self, lines: u64) {
+        self.shared.lose(lines);
     }
 
     /// An empty buffer that the sink is done with, or a new one.
@@ -174,15 +201,36 @@ impl Intake {
                 Ok(message) => message,
             };
             match message {
-                Message::Batch(batch) => {
-                    self.shared
-                        .queued_bytes
-                        .fetch_sub(batch.bytes.capacity(), Ordering::Relaxed);
-                    return Next::Batch(batch);
-                }
+                Message::Batch(batch) => return Next::Batch(self.taken(batch)),
                 Message::Wake => {}
             }
         }
+    }
+
+    /// Another batch that is there already.
+    pub(super) fn more(&self) -> Option<Batch> {
+        loop {
+            match self.receiver.try_recv().ok()? {
+                Message::Batch(batch) => return Some(self.taken(batch)),
+                Message::Wake => {} // the flags are looked at before the next wait
+            }
+        }
+    }
+
+    fn taken(&self, batch: Batch) -> Batch {
+        let queued = &self.shared.queued_bytes;
+        queued.fetch_sub(batch.bytes.capacity(), Ordering::Relaxed);
+        batch
+    }
+
+    /// Whether the log is being closed.
+    pub(super) fn is_closing(&self) -> bool {
+        self.shared.closing.load(Ordering::Acquire)
+    }
+
+    /// From now on nothing is taken, or everything again.
+    pub(super) fn set_stuck(&self, stuck: bool) {
+        self.shared.stuck.store(stuck, Ordering::Relaxed);
     }
 
     /// How many lines were lost since this was last asked.
@@ -216,6 +264,7 @@ impl Drop for Intake {
     /// The sink ends, as it should or in a panic: what still waits is lost and counted. A push that comes
     /// later finds the queue closed.
     fn drop(&mut self) {
+        self.set_stuck(true);
         while let Ok(message) = self.receiver.try_recv() {
             if let Message::Batch(batch) = message {
                 self.shared.lose(batch.lines);
@@ -239,50 +288,73 @@ mod tests {
 
     const IDLE: Duration = Duration::ZERO;
 
+    fn batch(bytes: impl Into<Vec<u8>>, lines: u64) -> Batch {
+        Batch {
+            bytes: bytes.into(),
+            lines,
+            ticket: None,
+        }
+    }
+
+    fn push(queue: &Queue, bytes: impl Into<Vec<u8>>, lines: u64) -> bool {
+        queue.push(batch(bytes, lines)).is_ok()
+    }
+
     #[test]
-    fn what_finds_no_place_is_dropped_and_counted() {
+    fn what_finds_no_place_comes_back() {
         let metrics = Metrics::new(0);
         let (queue, intake) = queue(Sink::File, Arc::clone(&metrics));
         for _ in 0..QUEUE_PLACES {
-            queue.push(b"line\n".to_vec(), 1);
+            assert!(push(&queue, *b"line\n", 1));
         }
+        let back = queue.push(batch(*b"line\nline\n", 2)).unwrap_err();
+        assert_eq!((&*back.bytes, back.lines), (&b"line\nline\n"[..], 2));
         assert_eq!(metrics.dropped_so_far(Sink::File), 0);
-        queue.push(b"line\nline\n".to_vec(), 2);
+        queue.lose(back.lines);
         assert_eq!(metrics.dropped_so_far(Sink::File), 2);
         assert_eq!((intake.take_lost(), intake.take_lost()), (2, 0));
         assert!(matches!(intake.next(IDLE), Next::Batch(_)));
-        queue.push(b"line\n".to_vec(), 1);
-        assert_eq!(
-            metrics.dropped_so_far(Sink::File),
-            2,
-            "there was room again"
-        );
+        assert!(push(&queue, *b"line\n", 1), "there is room again");
     }
 
     #[test]
     fn memory_that_waits_is_bounded() {
-        let metrics = Metrics::new(0);
-        let (queue, intake) = queue(Sink::File, Arc::clone(&metrics));
+        let (queue, intake) = queue(Sink::File, Metrics::new(0));
         let large = || Vec::with_capacity(QUEUE_BYTES_MAX / 4);
-        for _ in 0..4 {
-            queue.push(large(), 1);
+        for part in 1..=4 {
+            assert!(push(&queue, large(), 1));
+            assert_eq!(queue.is_congested(), part > 2, "{part} quarters");
         }
-        queue.push(large(), 7);
-        assert_eq!(metrics.dropped_so_far(Sink::File), 7);
+        assert!(!push(&queue, large(), 1));
         assert!(matches!(intake.next(IDLE), Next::Batch(_)));
-        queue.push(large(), 1);
-        assert_eq!(
-            metrics.dropped_so_far(Sink::File),
-            7,
-            "there was room again"
-        );
+        assert!(push(&queue, large(), 1), "there is room again");
+    }
+
+    #[test]
+    fn one_batch_always_fits_or_it_never_would() {
+        let (queue, intake) = queue(Sink::File, Metrics::new(0));
+        let larger = || Vec::with_capacity(QUEUE_BYTES_MAX + 1);
+        assert!(push(&queue, larger(), 1));
+        assert!(!push(&queue, larger(), 1));
+        assert!(matches!(intake.next(IDLE), Next::Batch(_)));
+        assert!(push(&queue, larger(), 1));
+    }
+
+    #[test]
+    fn a_stuck_sink_takes_nothing() {
+        let (queue, intake) = queue(Sink::File, Metrics::new(0));
+        intake.set_stuck(true);
+        assert!(queue.is_stuck() && queue.is_congested());
+        assert!(!push(&queue, *b"a\n", 1));
+        intake.set_stuck(false);
+        assert!(push(&queue, *b"a\n", 1));
     }
 
     #[test]
     fn closing_comes_after_everything_that_was_pushed() {
         let (queue, intake) = queue(Sink::File, Metrics::new(0));
-        queue.push(b"a\n".to_vec(), 1);
-        queue.push(b"b\n".to_vec(), 1);
+        push(&queue, b"a\n".to_vec(), 1);
+        push(&queue, b"b\n".to_vec(), 1);
         queue.reopen();
         queue.close();
         assert!(matches!(intake.next(IDLE), Next::Reopen));
@@ -299,10 +371,11 @@ mod tests {
     fn a_sink_that_is_gone_counts_as_full() {
         let metrics = Metrics::new(0);
         let (queue, intake) = queue(Sink::Stdout, Arc::clone(&metrics));
-        queue.push(b"a\n".to_vec(), 1);
+        assert!(push(&queue, *b"a\n", 1));
         drop(intake);
-        queue.push(b"b\n".to_vec(), 1);
-        assert_eq!(metrics.dropped_so_far(Sink::Stdout), 2);
+        assert_eq!(metrics.dropped_so_far(Sink::Stdout), 1);
+        assert!(!push(&queue, *b"b\n", 1));
+        assert!(queue.is_stuck());
     }
 
     #[test]

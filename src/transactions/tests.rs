@@ -11,8 +11,10 @@ use http::Uri;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
+use crate::config::Durability;
 use crate::config::RecordedClientIp;
 use crate::config::RecordedQuery;
+use crate::config::WhenFull;
 use crate::key::Key;
 use crate::key::KeyFields;
 use crate::key::KeyId;
@@ -39,6 +41,8 @@ pub(super) fn config(folder: &Path) -> config::Transactions {
         query: RecordedQuery::Names,
         client_ip: RecordedClientIp::Full,
         skip_paths: Vec::new(),
+        durability: Durability::Buffered,
+        when_full: WhenFull::Drop,
         rotate_size: 64 * 1024 * 1024,
         rotate_age: Duration::from_secs(86_400),
         keep_size: 256 * 1024 * 1024,

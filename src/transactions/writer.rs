@@ -1,4 +1,6 @@
-//! The thread behind each sink: takes batches off its queue, writes them, keeps the account of what was lost.
+//! The thread behind each sink: takes batches off its queue, writes them, keeps the account of what was lost. Where
+//! answers wait, what is there is written at once (one write, one sync); where nothing may be lost, a batch that cannot
+//! be written is held and tried again, and nothing is taken meanwhile.
 //! The file has one, standard output another, so that a reader of the one who stalls does not hold up the
 //! other. Nothing here is on the path of a request.
 
@@ -14,12 +16,16 @@ use std::thread;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::config;
+use crate::config::Durability;
+use crate::config::WhenFull;
 use crate::metrics::Metrics;
 use crate::metrics::Sink;
 use crate::transactions::LogError;
 use crate::transactions::file::count_lines;
 use crate::transactions::file::write_what_fits;
 use crate::transactions::queue;
+use crate::transactions::queue::Batch;
 use crate::transactions::queue::Intake;
 use crate::transactions::queue::Next;
 use crate::transactions::queue::Queue;
@@ -27,10 +33,42 @@ use crate::transactions::queue::Queue;
 /// How often an idle sink looks after itself.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// Batches are written together up to this size.
+const GROUP_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long a batch that is held waits before it is tried again, and how often the end is looked for meanwhile.
+const HELD_FOR: Duration = Duration::from_secs(1);
+const HELD_LOOK: Duration = Duration::from_millis(50);
+
+/// How a sink's thread goes about its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Manner {
+    /// Answers wait: what is there is written at once.
+    pub(super) groups: bool,
+    /// What cannot be written is held until it can.
+    pub(super) holds: bool,
+}
+
+impl Manner {
+    /// Of whatever somebody else reads: nothing waits for that.
+    pub(super) const STREAM: Self = Self {
+        groups: false,
+        holds: false,
+    };
+
+    /// Of the file.
+    pub(super) const fn of(config: &config::Transactions) -> Self {
+        Self {
+            groups: !matches!(config.durability, Durability::Buffered),
+            holds: !matches!(config.when_full, WhenFull::Drop),
+        }
+    }
+}
+
 /// Where lines go.
 pub(super) trait LineSink: Send {
     /// Writes whole lines, telling in the first that `lost` were lost before it, where there is a place for
-    /// that. Returns how many got in.
+    /// that. Returns how many got in: always the first ones.
     fn write(&mut self, lines: &mut Vec<u8>, lost: u64) -> u64;
     /// Opens the target anew.
     fn reopen(&mut self);
@@ -54,6 +92,7 @@ impl SinkThread {
     pub(super) fn start(
         sink: Sink,
         mut target: impl LineSink + 'static,
+        manner: Manner,
         metrics: &Arc<Metrics>,
         close_max: Duration,
     ) -> Result<Self, LogError> {
@@ -63,7 +102,7 @@ impl SinkThread {
             .name(format!("transactions-{}", sink.as_str()))
             .spawn(move || {
                 let _alive = alive; // dropped at the very end, also in a panic
-                run(&intake, &mut target);
+                run(&intake, &mut target, manner);
             })
             .map_err(LogError::Thread)?;
         Ok(Self {
@@ -97,23 +136,70 @@ impl SinkThread {
     }
 }
 
-fn run(intake: &Intake, target: &mut impl LineSink) {
+fn run(intake: &Intake, target: &mut impl LineSink, manner: Manner) {
     loop {
         match intake.next(IDLE) {
-            Next::Batch(mut batch) => {
-                let lost = intake.take_lost();
-                let written = target.write(&mut batch.bytes, lost);
-                if written == 0 {
-                    intake.still_lost(lost);
-                }
-                intake.lose(batch.lines.saturating_sub(written));
-                intake.recycle(batch.bytes);
-            }
+            Next::Batch(batch) if manner.groups => write_group(intake, target, manner, batch),
+            Next::Batch(batch) => intake.recycle(write(intake, target, manner, batch)),
             Next::Reopen => target.reopen(),
             Next::Idle => target.idle(),
             Next::Closed => return,
         }
     }
+}
+
+/// Writes this batch and what has come by now; the tickets of all go when that is done.
+fn write_group(intake: &Intake, target: &mut impl LineSink, manner: Manner, mut group: Batch) {
+    let mut tickets = vec![group.ticket.take()];
+    while group.bytes.len() < GROUP_BYTES_MAX
+        && let Some(more) = intake.more()
+    {
+        group.bytes.extend_from_slice(&more.bytes);
+        group.lines += more.lines;
+        tickets.push(more.ticket);
+        intake.recycle(more.bytes);
+    }
+    let bytes = write(intake, target, manner, group);
+    drop(tickets);
+    intake.recycle(bytes);
+}
+
+/// Writes a batch; returns its buffer.
+fn write(intake: &Intake, target: &mut impl LineSink, manner: Manner, mut batch: Batch) -> Vec<u8> {
+    let lost = intake.take_lost();
+    let mut written = target.write(&mut batch.bytes, lost);
+    let mut is_told = written > 0;
+    while written < batch.lines && manner.holds && !intake.is_closing() {
+        batch.bytes.drain(..end_of_line(&batch.bytes, written));
+        batch.lines -= written;
+        intake.set_stuck(true);
+        wait(intake);
+        written = target.write(&mut batch.bytes, 0); // what was lost before it stands in the first line already
+        is_told |= written > 0;
+    }
+    intake.set_stuck(false);
+    if !is_told {
+        intake.still_lost(lost);
+    }
+    intake.lose(batch.lines.saturating_sub(written));
+    batch.bytes
+}
+
+/// Until the next try is due, or the log is being closed.
+fn wait(intake: &Intake) {
+    let mut waited = Duration::ZERO;
+    while waited < HELD_FOR && !intake.is_closing() {
+        thread::sleep(HELD_LOOK);
+        waited += HELD_LOOK;
+    }
+}
+
+/// Where the line with this number ends, counted from one; 0 for none.
+fn end_of_line(bytes: &[u8], number: u64) -> usize {
+    let before = usize::try_from(number).unwrap_or(usize::MAX).checked_sub(1);
+    before
+        .and_then(|before| memchr::memchr_iter(b'\n', bytes).nth(before))
+        .map_or(0, |at| at + 1)
 }
 
 /// Lines into a stream that somebody else reads.
@@ -171,6 +257,17 @@ impl<W: Write + Send> LineSink for Stream<W> {
 mod tests {
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn push(queue: &Queue, lines: &str) -> bool {
+        let batch = Batch {
+            bytes: lines.into(),
+            lines: count_lines(lines.as_bytes()),
+            ticket: None,
+        };
+        queue.push(batch).is_ok()
+    }
+
     /// Takes `room` bytes, then is full until it is given more.
     #[derive(Default)]
     struct Pipe {
@@ -226,16 +323,19 @@ mod tests {
     fn a_sink_that_hangs_holds_up_nobody() {
         let metrics = Metrics::new(0);
         let (gate, gated) = sync_channel(1);
-        let thread =
-            SinkThread::start(Sink::Stdout, Gated(gated), &metrics, Duration::ZERO).unwrap();
+        let thread = SinkThread::start(
+            Sink::Stdout,
+            Gated(gated),
+            Manner::STREAM,
+            &metrics,
+            Duration::ZERO,
+        )
+        .unwrap();
         let queue = Arc::clone(thread.queue());
-        for _ in 0..3_000 {
-            queue.push(b"line\n".to_vec(), 1);
-        }
-        let dropped = metrics.dropped_so_far(Sink::Stdout);
+        let refused = (0..3_000).filter(|_| !push(&queue, "line\n")).count();
         assert!(
-            (1_900..=1_976).contains(&dropped),
-            "all but the queue's places and the batch in hand: {dropped}"
+            (1_900..=1_976).contains(&refused),
+            "all but the queue's places and the batch in hand: {refused}"
         );
         thread.close();
         drop(gate);
@@ -259,14 +359,104 @@ mod tests {
         fn idle(&mut self) {}
     }
 
+    /// Keeps each write, and takes as many lines as it is told for each; all when it is told nothing.
+    struct Stubborn(Receiver<u64>, Arc<std::sync::Mutex<Vec<String>>>);
+
+    impl LineSink for Stubborn {
+        fn write(&mut self, lines: &mut Vec<u8>, lost: u64) -> u64 {
+            let mut seen = self.1.lock().unwrap();
+            seen.push(format!("{lost}:{}", String::from_utf8_lossy(lines)));
+            let all = count_lines(lines);
+            self.0.try_recv().map_or(all, |taken| taken.min(all))
+        }
+
+        fn reopen(&mut self) {}
+
+        fn idle(&mut self) {}
+    }
+
+    fn held_by(
+        manner: Manner,
+        takes: &[u64],
+    ) -> (SinkThread, Arc<std::sync::Mutex<Vec<String>>>, Arc<Metrics>) {
+        let (metrics, seen) = (Metrics::new(0), Arc::default());
+        let (tell, told) = sync_channel(takes.len());
+        for taken in takes {
+            tell.send(*taken).unwrap();
+        }
+        let target = Stubborn(told, Arc::clone(&seen));
+        let thread = SinkThread::start(Sink::File, target, manner, &metrics, LONG).unwrap();
+        (thread, seen, metrics)
+    }
+
+    #[test]
+    fn what_is_held_is_tried_until_the_last_line_is_in() {
+        let holds = Manner {
+            groups: false,
+            holds: true,
+        };
+        let (thread, seen, metrics) = held_by(holds, &[0, 2]);
+        thread.queue().lose(7);
+        assert!(push(thread.queue(), "a\nb\nc\n"));
+        while seen.lock().unwrap().len() < 3 {
+            thread::yield_now();
+        }
+        thread.close();
+        assert_eq!(
+            *seen.lock().unwrap(),
+            ["7:a\nb\nc\n", "0:a\nb\nc\n", "0:c\n"]
+        );
+        assert_eq!(
+            metrics.dropped_so_far(Sink::File),
+            7,
+            "nothing more was lost"
+        );
+    }
+
+    #[test]
+    fn a_sink_that_holds_takes_nothing_more_and_ends_when_the_log_does() {
+        let holds = Manner {
+            groups: true,
+            holds: true,
+        };
+        let (thread, seen, metrics) = held_by(holds, &[0; 100]);
+        let queue = Arc::clone(thread.queue());
+        assert!(push(&queue, "a\n"));
+        while !queue.is_stuck() {
+            thread::yield_now();
+        }
+        assert!(!push(&queue, "b\n"));
+        thread.close();
+        assert!(seen.lock().unwrap().iter().all(|write| write == "0:a\n"));
+        assert_eq!(metrics.dropped_so_far(Sink::File), 1);
+    }
+
+    #[test]
+    fn batches_that_are_there_are_written_at_once() {
+        let groups = Manner {
+            groups: true,
+            holds: false,
+        };
+        let (metrics, seen) = (Metrics::new(0), Arc::default());
+        let (gate, gated) = sync_channel(1);
+        let target = Stubborn(gated, Arc::clone(&seen));
+        let (queue, intake) = queue::queue(Sink::File, metrics);
+        for lines in ["a\nb\n", "c\n", "d\n"] {
+            assert!(push(&queue, lines));
+        }
+        queue.close();
+        run(&intake, &mut { target }, groups);
+        drop(gate);
+        assert_eq!(*seen.lock().unwrap(), ["0:a\nb\nc\nd\n"]);
+    }
+
     #[test]
     fn losses_are_counted_once_and_told_until_a_line_is_written() {
         let metrics = Metrics::new(0);
         let told = Arc::default();
         let (works, answers) = sync_channel(10);
         let target = Flaky(answers, Arc::clone(&told));
-        let thread =
-            SinkThread::start(Sink::File, target, &metrics, Duration::from_secs(20)).unwrap();
+        let thread = SinkThread::start(Sink::File, target, Manner::STREAM, &metrics, LONG).unwrap();
         for (batch, does_work) in [
             ("a\nb\n", false),
             ("c\n", false),
@@ -274,9 +464,7 @@ mod tests {
             ("e\n", true),
         ] {
             works.send(does_work).unwrap();
-            thread
-                .queue()
-                .push(batch.into(), count_lines(batch.as_bytes()));
+            assert!(push(thread.queue(), batch));
         }
         thread.close();
         assert_eq!(*told.lock().unwrap(), [0, 2, 3, 0]);
