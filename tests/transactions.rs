@@ -1,6 +1,11 @@
 //! Covers "every request is recorded, with the key that made it": every field of a record, exactly one line
 //! for each request however it ends, and every switch of the log.
 
+mod disk;
+mod kill;
+mod load;
+mod waiting;
+
 use std::fs;
 use std::time::Duration;
 

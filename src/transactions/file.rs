@@ -250,6 +250,7 @@ impl FileSink {
             open.is_torn = open.file.set_len(open.size).is_err();
             return (0, Err(error));
         }
+        open.size += written as u64;
         (count_lines(bytes), Ok(()))
     }
 

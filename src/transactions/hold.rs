@@ -15,6 +15,7 @@ use std::cell::Cell;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::config;
 use crate::config::Durability;
 use crate::config::WhenFull;
 use crate::health::Health;
@@ -67,12 +69,51 @@ impl Drop for Ticket {
     }
 }
 
-/// One worker's side.
+/// What all workers have in common.
 #[derive(Debug)]
-pub(super) struct Hold {
+pub(super) struct Terms {
     durability: Durability,
     when_full: WhenFull,
     health: Arc<Health>,
+    /// How many workers wait for a late sink.
+    late: AtomicUsize,
+}
+
+impl Terms {
+    pub(super) fn new(config: &config::Transactions, health: Arc<Health>) -> Arc<Self> {
+        Arc::new(Self {
+            durability: config.durability,
+            when_full: config.when_full,
+            health,
+            late: AtomicUsize::new(0),
+        })
+    }
+
+    fn is_late(&self) -> bool {
+        self.late.load(Ordering::Relaxed) > 0
+    }
+
+    fn say_late(&self) {
+        let so = match self.when_full {
+            WhenFull::Drop => "answers leave before their records are written",
+            WhenFull::Wait => "requests wait for it",
+            WhenFull::Refuse => "running requests wait for it, new ones are answered 503",
+        };
+        tracing::warn!("the transaction log is slower than the traffic: {so}");
+        let why = format!("the transaction log is slower than the traffic: {so}");
+        self.health.degrade(CAUSE, why);
+    }
+
+    fn say_in_time(&self) {
+        tracing::info!("the transaction log has caught up");
+        self.health.restore(CAUSE);
+    }
+}
+
+/// One worker's side.
+#[derive(Debug)]
+pub(super) struct Hold {
+    terms: Arc<Terms>,
     done: Arc<Done>,
     /// The number of the batch that is being filled; those before it were handed over.
     filling: Cell<u64>,
@@ -80,7 +121,9 @@ pub(super) struct Hold {
     released: Cell<u64>,
     /// The last hand-over found no room, and the lines were kept.
     is_blocked: Cell<bool>,
-    /// The sink has taken longer than [`PATIENCE`] and has not caught up since.
+    /// Health was told of that.
+    is_said: Cell<bool>,
+    /// The sink has taken longer than [`PATIENCE`] for a batch of this worker, which has not caught up since.
     is_late: Cell<bool>,
     waiting: RefCell<Vec<(u64, Waker)>>,
     /// Told when there is a record while nothing is under way.
@@ -88,15 +131,14 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    pub(super) fn new(durability: Durability, when_full: WhenFull, health: Arc<Health>) -> Self {
+    pub(super) fn new(terms: Arc<Terms>) -> Self {
         Self {
-            durability,
-            when_full,
-            health,
+            terms,
             done: Arc::default(),
             filling: Cell::new(1),
             released: Cell::new(0),
             is_blocked: Cell::new(false),
+            is_said: Cell::new(false),
             is_late: Cell::new(false),
             waiting: RefCell::default(),
             wanted: Notify::new(),
@@ -104,21 +146,21 @@ impl Hold {
     }
 
     /// Whether answers wait for the sink, and not only for the hand-over.
-    pub(super) const fn is_durable(&self) -> bool {
-        match self.durability {
+    pub(super) fn is_durable(&self) -> bool {
+        match self.terms.durability {
             Durability::Buffered => false,
             Durability::Written | Durability::Synced => true,
         }
     }
 
     /// Whether an answer may have to wait at all.
-    pub(super) const fn may_wait(&self) -> bool {
+    pub(super) fn may_wait(&self) -> bool {
         self.is_durable() || self.keeps()
     }
 
     /// Whether lines that find no room are kept, and not lost.
-    pub(super) const fn keeps(&self) -> bool {
-        match self.when_full {
+    pub(super) fn keeps(&self) -> bool {
+        match self.terms.when_full {
             WhenFull::Drop => false,
             WhenFull::Wait | WhenFull::Refuse => true,
         }
@@ -126,23 +168,24 @@ impl Hold {
 
     /// Whether new requests should be refused, as far as this side can tell.
     pub(super) fn refuses(&self) -> bool {
-        self.when_full == WhenFull::Refuse && (self.is_blocked.get() || self.is_late.get())
+        self.may_refuse() && (self.is_blocked.get() || self.terms.is_late())
     }
 
     /// Whether `refuses` may ever be true.
     pub(super) fn may_refuse(&self) -> bool {
-        self.when_full == WhenFull::Refuse
+        self.terms.when_full == WhenFull::Refuse
     }
 
-    /// A line was added to the batch that is being filled. The number of the batch, if its request has to wait for it.
-    pub(super) fn added(&self) -> Option<u64> {
+    /// A line was added to the batch that is being filled; the sink `is_stuck` or not. The number of the batch, if its
+    /// request has to wait for it.
+    pub(super) fn added(&self, is_stuck: bool) -> Option<u64> {
         let waits = if self.is_durable() {
             if !self.is_under_way() {
                 self.wanted.notify_one();
             }
             !self.lets_go()
         } else {
-            self.is_blocked.get()
+            self.keeps() && (is_stuck || self.is_blocked.get())
         };
         waits.then(|| self.filling.get())
     }
@@ -160,8 +203,9 @@ impl Hold {
     pub(super) fn handed_over(&self) {
         let number = self.filling.get();
         self.filling.set(number + 1);
-        if self.is_blocked.replace(false) && !self.is_late.get() {
-            self.health.restore(CAUSE);
+        self.is_blocked.set(false);
+        if self.is_said.replace(false) && !self.terms.is_late() {
+            self.terms.say_in_time();
         }
         if !self.is_durable() {
             self.release(number);
@@ -170,8 +214,9 @@ impl Hold {
 
     /// The batch found no room and is kept. A sink that is stuck says itself why; one that is `slow` does not.
     pub(super) fn kept(&self, slow: bool) {
-        if !self.is_blocked.replace(true) && slow {
-            self.say_late();
+        self.is_blocked.set(true);
+        if slow && !self.is_said.replace(true) {
+            self.terms.say_late();
         }
     }
 
@@ -179,9 +224,11 @@ impl Hold {
     pub(super) fn settle(&self) -> bool {
         self.release(self.done.up_to.load(Ordering::Acquire));
         let settled = !self.is_under_way();
-        if settled && self.is_late.replace(false) {
-            tracing::info!("the transaction log has caught up");
-            self.health.restore(CAUSE);
+        if settled
+            && self.is_late.replace(false)
+            && self.terms.late.fetch_sub(1, Ordering::Relaxed) == 1
+        {
+            self.terms.say_in_time();
         }
         settled
     }
@@ -199,8 +246,9 @@ impl Hold {
         }
         if timeout(PATIENCE, change).await.is_err() {
             self.is_late.set(true);
-            tracing::warn!("the transaction log is slower than the traffic");
-            self.say_late();
+            if self.terms.late.fetch_add(1, Ordering::Relaxed) == 0 {
+                self.terms.say_late();
+            }
             if self.lets_go() {
                 self.wake(|_| true);
             }
@@ -236,7 +284,7 @@ impl Hold {
 
     /// Whether nobody waits for the time being.
     fn lets_go(&self) -> bool {
-        self.is_late.get() && !self.keeps()
+        !self.keeps() && self.terms.is_late()
     }
 
     fn release(&self, number: u64) {
@@ -256,16 +304,6 @@ impl Hold {
                 at += 1;
             }
         }
-    }
-
-    fn say_late(&self) {
-        let so = match self.when_full {
-            WhenFull::Drop => "answers leave before their records are written",
-            WhenFull::Wait => "requests wait for it",
-            WhenFull::Refuse => "running requests wait for it, new ones are answered 503",
-        };
-        let why = format!("the transaction log is slower than the traffic: {so}");
-        self.health.degrade(CAUSE, why);
     }
 }
 

@@ -37,8 +37,6 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::config::Durability;
-use crate::config::WhenFull;
 use crate::health::Health;
 use crate::key::rules::NormalPath;
 use crate::key::rules::PathPattern;
@@ -48,6 +46,7 @@ use crate::metrics::WorkerMetrics;
 use crate::refusal::Decision;
 use crate::transactions::file::FileSink;
 use crate::transactions::hold::Hold;
+use crate::transactions::hold::Terms;
 use crate::transactions::line::Second;
 use crate::transactions::line::Spelling;
 use crate::transactions::queue::Batch;
@@ -112,9 +111,7 @@ pub struct Log {
     stdout: Option<SinkThread>,
     spelling: Spelling,
     skip_paths: Arc<[PathPattern]>,
-    durability: Durability,
-    when_full: WhenFull,
-    health: Arc<Health>,
+    terms: Arc<Terms>,
     clock: Clock,
 }
 
@@ -143,9 +140,7 @@ impl Log {
                 client_ip: config.client_ip,
             },
             skip_paths: skip_paths.collect::<Result<_, _>>()?,
-            durability: config.durability,
-            when_full: config.when_full,
-            health: Arc::clone(health),
+            terms: Terms::new(config, Arc::clone(health)),
             clock: clock.clone(),
         };
         if config.enabled {
@@ -181,7 +176,7 @@ impl Log {
             stdout: self.stdout.as_ref().map(queue),
             spelling: self.spelling,
             skip_paths: Arc::clone(&self.skip_paths),
-            hold: Hold::new(self.durability, self.when_full, Arc::clone(&self.health)),
+            hold: Hold::new(Arc::clone(&self.terms)),
             clock: self.clock.clone(),
             metrics,
             pending: RefCell::new(Pending::default()),
@@ -310,7 +305,7 @@ impl Recorder {
         self.spelling
             .write(record, duration, &mut pending.second, &mut pending.bytes);
         pending.lines += 1;
-        let waits_for = self.hold.added();
+        let waits_for = self.hold.added(file.is_stuck());
         if pending.bytes.len() >= HANDOVER_BYTES {
             self.hand_over(pending);
         }

@@ -135,6 +135,7 @@ impl Keygate {
             .arg("--config")
             .arg(&config)
             .current_dir(&folder)
+            .envs(setup.environment.iter().map(|(name, value)| (name, value)))
             .stdout(File::create(folder.join("stdout")).unwrap())
             .stderr(File::create(folder.join("stderr")).unwrap());
         let child = command

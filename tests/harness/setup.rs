@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use crate::harness::admin::ADMIN_TOKEN;
+use crate::harness::disk::Disk;
 use crate::harness::keygate::Keygate;
 use crate::harness::sha256;
 use crate::harness::upstream::Upstream;
@@ -64,6 +65,8 @@ pub(crate) struct Setup {
     pub(crate) bind_mount: Option<(PathBuf, PathBuf)>,
     /// Commands of a shell in the folder that mount more, in keygate's own mount namespace.
     pub(crate) mounts: String,
+    /// More of keygate's environment.
+    pub(crate) environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Setup {
@@ -95,6 +98,7 @@ impl Setup {
             keys: Some(usual_keys()),
             bind_mount: None,
             mounts: String::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -114,6 +118,13 @@ impl Setup {
             "admin",
             format!("{{listen: 127.0.0.1:0, token_file: admin-tokens{more}}}"),
         )
+    }
+
+    /// With a disk that the test can break.
+    pub(crate) fn with_disk(mut self) -> (Self, Disk) {
+        let disk = Disk::in_folder(self.folder.path());
+        self.environment.extend(disk.environment());
+        (self, disk)
     }
 
     /// Starts with this key file.

@@ -118,6 +118,42 @@ impl Upstream {
         })
     }
 
+    /// Answers in every way in which an answer can end, as the target's first segment says: `chunked`, `trailers`,
+    /// `empty` (204), `closed` (by the end of the connection), and anything else with a length. Nothing is kept.
+    pub(crate) fn every_end() -> Self {
+        Self::start(false, |turn| {
+            let target = turn.head.second().to_owned();
+            let is_head = turn.head.first() == "HEAD";
+            turn.body()?;
+            let chunks = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n";
+            match target.split('/').nth(1) {
+                Some("chunked") => {
+                    turn.send(format!("{chunks}\r\n3\r\none\r\n0\r\n\r\n"))?;
+                    Ok(Next::Keep)
+                }
+                Some("trailers") => {
+                    turn.send(format!(
+                        "{chunks}trailer: x-sum\r\n\r\n3\r\none\r\n0\r\nx-sum: 1\r\n\r\n"
+                    ))?;
+                    Ok(Next::Keep)
+                }
+                Some("empty") => {
+                    turn.send("HTTP/1.1 204 No Content\r\n\r\n")?;
+                    Ok(Next::Keep)
+                }
+                Some("closed") => {
+                    turn.send("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nuntil the end")?;
+                    Ok(Next::Close)
+                }
+                _ if is_head => {
+                    turn.send("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")?;
+                    Ok(Next::Keep)
+                }
+                _ => turn.answer("200 OK", "", target.as_bytes()),
+            }
+        })
+    }
+
     /// Reads each request whole and waits for the gate before it answers.
     pub(crate) fn slow(gate: Gate) -> Self {
         Self::scripted(move |turn| {

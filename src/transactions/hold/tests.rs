@@ -1,6 +1,6 @@
 //! Nobody is let go before time, nobody is forgotten, and what is late is said.
 
-use std::sync::atomic::AtomicUsize;
+use std::path::Path;
 use std::task::Wake;
 
 use super::*;
@@ -45,8 +45,12 @@ impl Request {
 
 fn hold(durability: Durability, when_full: WhenFull) -> (Hold, Arc<Health>) {
     let health = Health::new();
-    let hold = Hold::new(durability, when_full, Arc::clone(&health));
-    (hold, health)
+    let config = config::Transactions {
+        durability,
+        when_full,
+        ..crate::transactions::tests::config(Path::new("/nowhere"))
+    };
+    (Hold::new(Terms::new(&config, Arc::clone(&health))), health)
 }
 
 fn hand_over(hold: &Hold) -> Ticket {
@@ -73,7 +77,7 @@ fn runtime() -> tokio::runtime::Runtime {
 fn nothing_waits_by_default() {
     let (hold, _) = hold(Durability::Buffered, WhenFull::Drop);
     assert!(!hold.may_wait() && !hold.may_refuse());
-    assert_eq!(hold.added(), None);
+    assert_eq!((hold.added(false), hold.added(true)), (None, None));
     assert!(hold.ticket().is_none());
 }
 
@@ -82,11 +86,11 @@ fn a_request_waits_until_the_sink_is_done_with_its_batch() {
     for durability in [Durability::Written, Durability::Synced] {
         let (hold, _) = hold(durability, WhenFull::Drop);
         let (mut first, mut second) = (
-            Request::waits_for(hold.added().unwrap()),
-            Request::waits_for(hold.added().unwrap()),
+            Request::waits_for(hold.added(false).unwrap()),
+            Request::waits_for(hold.added(false).unwrap()),
         );
         let ticket = hand_over(&hold);
-        let mut third = Request::waits_for(hold.added().unwrap());
+        let mut third = Request::waits_for(hold.added(false).unwrap());
         for request in [&mut first, &mut second, &mut third] {
             assert!(!request.is_released(&hold));
         }
@@ -110,7 +114,7 @@ fn a_request_waits_until_the_sink_is_done_with_its_batch() {
 #[test]
 fn a_batch_that_came_back_is_not_done() {
     let (hold, _) = hold(Durability::Written, WhenFull::Wait);
-    let mut request = Request::waits_for(hold.added().unwrap());
+    let mut request = Request::waits_for(hold.added(false).unwrap());
     hold.ticket().unwrap().void();
     hold.kept(false);
     hold.settle();
@@ -123,15 +127,20 @@ fn a_batch_that_came_back_is_not_done() {
 #[test]
 fn buffered_requests_wait_only_while_there_is_no_room() {
     let (hold, health) = hold(Durability::Buffered, WhenFull::Wait);
-    assert_eq!(hold.added(), None);
+    assert_eq!(hold.added(false), None);
+    assert_eq!(
+        hold.added(true),
+        Some(1),
+        "another worker may have found out first"
+    );
     hold.kept(true);
     assert!(said(&health).unwrap().contains("requests wait"));
-    let mut request = Request::waits_for(hold.added().unwrap());
+    let mut request = Request::waits_for(hold.added(false).unwrap());
     assert!(!request.is_released(&hold));
     hold.handed_over();
     assert_eq!(request.woken(), 1);
     assert!(request.is_released(&hold));
-    assert_eq!((hold.added(), said(&health)), (None, None));
+    assert_eq!((hold.added(false), said(&health)), (None, None));
 }
 
 #[test]
@@ -158,7 +167,7 @@ fn a_late_sink_is_waited_for_only_where_that_was_asked_for() {
         (WhenFull::Refuse, false),
     ] {
         let (hold, health) = hold(Durability::Written, when_full);
-        let mut request = Request::waits_for(hold.added().unwrap());
+        let mut request = Request::waits_for(hold.added(false).unwrap());
         let ticket = hand_over(&hold);
         assert!(!request.is_released(&hold));
         runtime().block_on(async {
@@ -168,11 +177,11 @@ fn a_late_sink_is_waited_for_only_where_that_was_asked_for() {
         });
         assert!(said(&health).is_some(), "{when_full:?}");
         assert_eq!(request.is_released(&hold), lets_go, "{when_full:?}");
-        assert_eq!(hold.added().is_none(), lets_go, "{when_full:?}");
+        assert_eq!(hold.added(false).is_none(), lets_go, "{when_full:?}");
         drop(ticket);
         assert!(hold.settle());
         assert!(request.is_released(&hold));
         assert_eq!(said(&health), None);
-        assert!(hold.added().is_some(), "it is waited for again");
+        assert!(hold.added(false).is_some(), "it is waited for again");
     }
 }
