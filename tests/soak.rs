@@ -2,6 +2,8 @@
 //! verdict must fit a set of keys that was in force between question and answer; nothing fails, and every
 //! request has exactly one line. `KEYGATE_SOAK` is the number of requests.
 
+mod mixed;
+
 use std::collections::HashSet;
 use std::env;
 use std::sync::atomic::AtomicBool;

@@ -3,7 +3,7 @@
 
 mod disk;
 mod kill;
-mod load;
+pub(crate) mod load;
 mod waiting;
 
 use std::fs;

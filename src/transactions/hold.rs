@@ -212,10 +212,10 @@ impl Hold {
         }
     }
 
-    /// The batch found no room and is kept. A sink that is stuck says itself why; one that is `slow` does not.
-    pub(super) fn kept(&self, slow: bool) {
+    /// The batch found no room and is kept; whether that has to be said here.
+    pub(super) fn kept(&self, say: bool) {
         self.is_blocked.set(true);
-        if slow && !self.is_said.replace(true) {
+        if say && !self.is_said.replace(true) {
             self.terms.say_late();
         }
     }

@@ -333,7 +333,7 @@ impl Recorder {
             return;
         };
         if self.hold.keeps() && file.is_stuck() {
-            return self.hold.kept(false);
+            return self.hold.kept(file.is_gone()); // a sink that is stuck says itself why
         }
         let for_stdout = self.stdout.as_ref().map(|_| pending.bytes.clone());
         let lines = pending.lines;

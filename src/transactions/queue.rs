@@ -83,6 +83,7 @@ struct Shared {
     closing: AtomicBool,
     /// The sink holds what it cannot write, or is gone: nothing more is taken.
     stuck: AtomicBool,
+    gone: AtomicBool,
     spare: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -97,6 +98,7 @@ pub(super) fn queue(sink: Sink, metrics: Arc<Metrics>) -> (Queue, Intake) {
         reopen: AtomicBool::new(false),
         closing: AtomicBool::new(false),
         stuck: AtomicBool::new(false),
+        gone: AtomicBool::new(false),
         spare: Mutex::new(Vec::new()),
     });
     (
@@ -139,6 +141,11 @@ impl Queue {
     /// Whether the sink takes nothing more for now.
     pub(super) fn is_stuck(&self) -> bool {
         self.shared.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing will ever be taken again: the sink's thread has ended, by a panic if the log is not closed.
+    pub(super) fn is_gone(&self) -> bool {
+        self.shared.gone.load(Ordering::Relaxed)
     }
 
     /// Whether the sink is stuck, or has fallen so far behind that what is under way should be let through first.
@@ -265,6 +272,7 @@ impl Drop for Intake {
     /// later finds the queue closed.
     fn drop(&mut self) {
         self.set_stuck(true);
+        self.shared.gone.store(true, Ordering::Relaxed);
         while let Ok(message) = self.receiver.try_recv() {
             if let Message::Batch(batch) = message {
                 self.shared.lose(batch.lines);
@@ -375,7 +383,7 @@ mod tests {
         drop(intake);
         assert_eq!(metrics.dropped_so_far(Sink::Stdout), 1);
         assert!(!push(&queue, *b"b\n", 1));
-        assert!(queue.is_stuck());
+        assert!(queue.is_stuck() && queue.is_gone());
     }
 
     #[test]

@@ -344,3 +344,83 @@ fn the_size_of_what_each_request_carries_is_known() {
         size_of::<Transaction>()
     );
 }
+
+/// Takes the folder away from the log and puts a file in its place; `mend` takes that away again.
+fn break_folder(setup: &Setup) -> impl FnOnce() + use<> {
+    let folder = setup.folder.path().join("transactions");
+    fs::remove_dir_all(&folder).unwrap();
+    fs::File::create_new(&folder).unwrap();
+    move || fs::remove_file(folder).unwrap()
+}
+
+#[test]
+fn lines_that_are_kept_are_bounded_and_the_rest_of_them_is_written_later() {
+    let setup = setup(1, |config| config.when_full = WhenFull::Wait);
+    let recorder = setup.recorder(0);
+    let mend = break_folder(&setup);
+    drop(recorder.open(record(&setup.clock, "first")));
+    recorder.flush();
+    let file = recorder.file.as_ref().unwrap();
+    eventually("the sink is stuck", || file.is_stuck());
+
+    let (mut recorded, mut waits) = (1, 0);
+    while setup.metrics.dropped_so_far(Sink::File) < 3 {
+        let receipt = recorder.open(record(&setup.clock, "kept")).record();
+        (recorded, waits) = (recorded + 1, waits + u64::from(receipt.is_some()));
+        recorder.flush();
+    }
+    assert_eq!(
+        waits,
+        recorded - 1 - 3,
+        "each request waits but for those whose record is lost"
+    );
+    let kept = recorder.pending.borrow().bytes.len();
+    assert!(
+        (KEPT_BYTES_MAX..KEPT_BYTES_MAX + 4_096).contains(&kept),
+        "{kept} bytes"
+    );
+
+    mend();
+    eventually("the kept lines are handed over", || {
+        recorder.flush();
+        !recorder.has_pending()
+    });
+    drop(recorder);
+    let Setup {
+        folder,
+        metrics,
+        log,
+        ..
+    } = setup;
+    log.close();
+    let lines = lines(folder.path());
+    assert_eq!(lines.len() as u64, recorded - 3);
+    assert_eq!(metrics.dropped_so_far(Sink::File), 3);
+    assert_eq!(lines[1]["lost"], 3, "the first line after the loss tells");
+}
+
+#[test]
+fn requests_are_refused_while_their_records_cannot_be_written_and_they_would_have_one() {
+    let setup = setup(1, |config| {
+        config.when_full = WhenFull::Refuse;
+        config.skip_paths = vec!["/health".into()];
+    });
+    let recorder = setup.recorder(0);
+    let target = |path: &'static str| Record {
+        target: Target::Uri(Uri::from_static(path)),
+        ..record(&setup.clock, "r")
+    };
+    assert!(!recorder.refuses(&target("/")));
+    let mend = break_folder(&setup);
+    drop(recorder.open(target("/")));
+    recorder.flush();
+    eventually("the sink is stuck", || recorder.refuses(&target("/")));
+    assert!(!recorder.refuses(&target("/health")));
+    let unrecorded = Record {
+        key: Some(key("k_1", "one", false)),
+        ..target("/")
+    };
+    assert!(!recorder.refuses(&unrecorded));
+    mend();
+    eventually("it is over", || !recorder.refuses(&target("/")));
+}

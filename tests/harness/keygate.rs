@@ -342,6 +342,17 @@ impl Keygate {
         self.transaction(path, |transaction| transaction["path"] == path)
     }
 
+    /// Every line of the log must be as the schema says, and no line may hold one of these texts.
+    #[track_caller]
+    pub(crate) fn check_every_line(&self, secrets: &[&str]) {
+        let lines = self.transaction_lines();
+        for secret in secrets {
+            let found = lines.iter().find(|line| line.contains(secret));
+            assert!(found.is_none(), "a token is in the log");
+        }
+        check_schema(&parse_lines(&lines));
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();

@@ -119,7 +119,8 @@ impl Upstream {
     }
 
     /// Answers in every way in which an answer can end, as the target's first segment says: `chunked`, `trailers`,
-    /// `empty` (204), `closed` (by the end of the connection), and anything else with a length. Nothing is kept.
+    /// `empty` (204), `closed` (by the end of the connection), `socket` (a WebSocket that ends at once), `cut` (in the
+    /// middle), `broken` (without an answer), and anything else with a length. Nothing is kept.
     pub(crate) fn every_end() -> Self {
         Self::start(false, |turn| {
             let target = turn.head.second().to_owned();
@@ -141,6 +142,15 @@ impl Upstream {
                     turn.send("HTTP/1.1 204 No Content\r\n\r\n")?;
                     Ok(Next::Keep)
                 }
+                Some("socket") => {
+                    turn.send("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n\x01\x02")?;
+                    Ok(Next::Close)
+                }
+                Some("cut") => {
+                    turn.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")?;
+                    Ok(Next::Close)
+                }
+                Some("broken") => Ok(Next::Close),
                 Some("closed") => {
                     turn.send("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nuntil the end")?;
                     Ok(Next::Close)
