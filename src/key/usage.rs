@@ -1,5 +1,6 @@
-//! How a key has been used since the process started: counters that outlive an edit of the key. Workers add
-//! with relaxed atomics and never wait; nothing is decided by them. Not for: limits, which are `limits`.
+//! How a key has been used: counters that outlive an edit of the key. The totals of the transactions add to them, off
+//! the path of a request, what has just ended and what the log knows from before; nothing is decided by them. Not
+//! for: limits, which are `limits`; series and reasons, which are `transactions::totals`.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -40,9 +41,8 @@ impl Usage {
         if refused {
             counters.refused.fetch_add(1, Relaxed);
         }
-        // Another worker may have written a later time: the few microseconds that may be lost are not worth
-        // a compare-and-swap loop.
-        counters.last_used.store(time.as_micros(), Relaxed);
+        // Older ones come later when the log is read.
+        counters.last_used.fetch_max(time.as_micros(), Relaxed);
     }
 
     /// The counters as they are now.
@@ -57,6 +57,14 @@ impl Usage {
             refused: counters.refused.load(Relaxed),
             last_used_at: (last != 0).then(|| Timestamp::from_micros(last)),
         }
+    }
+
+    /// Whether what is noted under the one is in the other: they belong to one key, before and after edits. Two that
+    /// nothing was noted under are not known to.
+    #[must_use]
+    pub fn is_of_the_same_key(&self, other: &Self) -> bool {
+        let pair = self.0.get().zip(other.0.get());
+        pair.is_some_and(|(one, other)| Arc::ptr_eq(one, other))
     }
 
     /// These counters under another name: what is noted under either is in both.

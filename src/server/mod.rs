@@ -298,7 +298,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     // What is shared.
     let metrics = Metrics::new(config.workers.get());
     let health = Health::new();
-    let log = Log::start(&config.transactions, &metrics, &health, clock.clone())?;
+    let mut log = Log::start(&config.transactions, &metrics, &health, clock.clone())?;
     let keys = initial.table().len();
     let (reloader, reload, reader) = Reloader::new(
         initial,
@@ -306,6 +306,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         Arc::clone(&health),
         clock.clone(),
     );
+    log.rebuild(reader.clone());
     let reloader = reloader.observed_by(audit_hand_edits(
         config.keys.file.clone(),
         audit.clone(),

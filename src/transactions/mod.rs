@@ -8,7 +8,7 @@
 //! A worker never waits here. What a queue has no room for is dropped and counted, or kept while the requests wait
 //! ([`hold`]), as `when_full` says. Once and only once is a matter of ownership: the [`Transaction`] owns its record,
 //! and records it when it is dropped, or when it is asked to, because an answer waits for that.
-//! Reading the log back is [`read`].
+//! Reading the log back is [`read`]; what the records add up to, in memory, is [`totals`].
 
 mod closed;
 mod file;
@@ -17,6 +17,7 @@ mod line;
 mod queue;
 pub mod read;
 pub mod record;
+pub mod totals;
 mod writer;
 
 #[cfg(test)]
@@ -38,12 +39,12 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::config;
 use crate::health::Health;
+use crate::key::live::KeyReader;
 use crate::key::rules::NormalPath;
 use crate::key::rules::PathPattern;
 use crate::metrics::Metrics;
 use crate::metrics::Sink;
 use crate::metrics::WorkerMetrics;
-use crate::refusal::Decision;
 use crate::transactions::file::FileSink;
 use crate::transactions::hold::Hold;
 use crate::transactions::hold::Terms;
@@ -53,6 +54,7 @@ use crate::transactions::queue::Batch;
 use crate::transactions::queue::Queue;
 use crate::transactions::record::Record;
 use crate::transactions::record::Target;
+use crate::transactions::totals::Totals;
 use crate::transactions::writer::Manner;
 use crate::transactions::writer::SinkThread;
 
@@ -113,6 +115,10 @@ pub struct Log {
     skip_paths: Arc<[PathPattern]>,
     terms: Arc<Terms>,
     clock: Clock,
+    totals: Totals,
+    adding: totals::Thread,
+    /// What the log held at the start, until it is read.
+    past: Option<totals::Past>,
 }
 
 impl Log {
@@ -132,6 +138,7 @@ impl Log {
                 why: why.to_string(),
             })
         });
+        let totals = Totals::new(clock.clone());
         let mut log = Self {
             file: None,
             stdout: None,
@@ -142,8 +149,12 @@ impl Log {
             skip_paths: skip_paths.collect::<Result<_, _>>()?,
             terms: Terms::new(config, Arc::clone(health)),
             clock: clock.clone(),
+            adding: totals::Thread::start(&totals).map_err(LogError::Thread)?,
+            totals,
+            past: None,
         };
         if config.enabled {
+            log.past = Some(totals::Past::of(&config.dir)); // before the first line is written
             let file = FileSink::open(config, clock, Arc::clone(health))
                 .map_err(|(path, cause)| LogError::File { path, cause })?;
             log.file = Some(SinkThread::start(
@@ -180,6 +191,20 @@ impl Log {
             clock: self.clock.clone(),
             metrics,
             pending: RefCell::new(Pending::default()),
+            totals: self.adding.outbox(),
+        }
+    }
+
+    /// What the records add up to.
+    #[must_use]
+    pub const fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Adds what the log held at the start to the totals, in the background; once. `keys` says whose records they are.
+    pub fn rebuild(&mut self, keys: KeyReader) {
+        if let Some(past) = self.past.take() {
+            past.rebuild(&self.totals, keys);
         }
     }
 
@@ -199,6 +224,7 @@ impl Log {
         for thread in [self.file, self.stdout].into_iter().flatten() {
             thread.close();
         }
+        self.adding.close();
     }
 }
 
@@ -213,6 +239,7 @@ pub struct Recorder {
     clock: Clock,
     metrics: Arc<WorkerMetrics>,
     pending: RefCell<Pending>,
+    totals: totals::Outbox,
 }
 
 /// Lines that wait for their handover.
@@ -244,13 +271,14 @@ impl Recorder {
     /// Whether lines wait for a [`Recorder::flush`].
     #[must_use]
     pub fn has_pending(&self) -> bool {
-        self.pending.borrow().lines > 0
+        self.pending.borrow().lines > 0 || self.totals.has_pending()
     }
 
     /// Hands over what is buffered. The worker calls this every 100 ms while something waits: that is what
     /// `durability: buffered` promises.
     pub fn flush(&self) {
         self.hand_over(&mut self.pending.borrow_mut());
+        self.totals.flush();
     }
 
     /// Brings records to the sink as soon as answers wait for them, and answers on their way as soon as they may go.
@@ -288,10 +316,7 @@ impl Recorder {
             record.upstream_time,
         );
         self.metrics.request_ended();
-        if let Some(key) = &record.key {
-            key.usage()
-                .note(record.time, record.decision == Decision::Refused);
-        }
+        self.totals.note(totals::Event::of(record, duration));
         let file = self.file.as_ref().filter(|_| !self.skips(record))?;
         self.metrics.transaction_recorded();
         let pending = &mut *self.pending.borrow_mut();

@@ -20,6 +20,7 @@ use crate::key::KeyFields;
 use crate::key::KeyId;
 use crate::key::token::Digest;
 use crate::metrics::KeyCounts;
+use crate::refusal::Decision;
 use crate::transactions::record::End;
 
 use super::*;
@@ -283,6 +284,8 @@ fn a_log_that_is_off_makes_no_file_and_counts() {
     let setup = setup(1, |config| config.enabled = false);
     let recorder = setup.recorder(0);
     drop(recorder.open(record(&setup.clock, "r1")));
+    assert!(recorder.has_pending(), "for the totals");
+    recorder.flush();
     assert!(!recorder.has_pending());
     drop(recorder);
     setup.log.reopener()();
