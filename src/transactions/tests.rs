@@ -427,3 +427,39 @@ fn requests_are_refused_while_their_records_cannot_be_written_and_they_would_hav
     mend();
     eventually("it is over", || !recorder.refuses(&target("/")));
 }
+
+/// A disk that is slower than the traffic: the queue fills up, and goes on when there is room.
+#[test]
+fn a_full_queue_makes_requests_wait_until_there_is_room() {
+    let setup = setup(1, |config| config.when_full = WhenFull::Wait);
+    let (full, intake) = queue::queue(Sink::File, Arc::clone(&setup.metrics));
+    let mut recorder = setup.log.recorder(setup.metrics.worker(0));
+    recorder.file = Some(Arc::new(full));
+    let recorder = Rc::new(recorder);
+    let mut recorded = 0;
+    let receipt = loop {
+        recorded += 1;
+        let receipt = recorder.open(record(&setup.clock, "r")).record();
+        recorder.flush();
+        if let Some(receipt) = receipt {
+            break receipt;
+        }
+        assert!(recorded < 10_000, "the queue takes everything");
+    };
+    let mut receipt = std::pin::pin!(receipt);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(receipt.as_mut().poll(&mut context).is_pending());
+    assert!(
+        !recorder.refuses(&record(&setup.clock, "new")),
+        "that was not asked for"
+    );
+
+    let mut taken = 0;
+    while let queue::Next::Batch(batch) = intake.next(Duration::ZERO) {
+        taken += batch.lines;
+        recorder.flush();
+    }
+    assert!(receipt.as_mut().poll(&mut context).is_ready());
+    assert_eq!(taken, recorded, "nothing is lost");
+    assert_eq!(setup.metrics.dropped_so_far(Sink::File), 0);
+}
