@@ -43,6 +43,7 @@
 //! | 0 | [`peer`] | who is at the other end of a socket |
 //! | 0 | `parts` | long lists of small work on several threads |
 //! | 0 | [`units`] | `64KiB`, `30s` |
+//! | 0 | [`cell`] | cells of spreadsheets that are no formulas |
 //!
 //! A module imports lower rows only, never its own row and never a higher one. `tests/layers.rs` reads every
 //! source file and fails on an import that does:
@@ -56,7 +57,7 @@
 //! 3  config | watch | metrics | health | drain
 //! 2  key
 //! 1  document
-//! 0  refusal | problem | clock | secret | peer | parts | units
+//! 0  refusal | problem | clock | secret | peer | parts | units | cell
 //! ```
 //!
 //! # Three paths through it
@@ -91,6 +92,7 @@
 pub mod admin;
 pub mod audit;
 pub mod auth;
+pub mod cell;
 pub mod cli;
 pub mod clock;
 pub mod config;

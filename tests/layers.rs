@@ -16,7 +16,7 @@ const ROWS: [&[&str]; 9] = [
     &["key"],
     &["document"],
     &[
-        "units", "secret", "clock", "refusal", "problem", "peer", "parts",
+        "units", "secret", "clock", "refusal", "problem", "peer", "parts", "cell",
     ],
 ];
 

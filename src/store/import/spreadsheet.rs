@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::io;
 
+use crate::cell;
 use crate::document::Entry;
 use crate::document::Node;
 use crate::document::Value;
@@ -39,8 +40,6 @@ pub const COLUMNS: [&str; 16] = [
 /// What stands between the parts of a cell.
 const PARTS: char = ';';
 const PARTS_TEXT: &str = ";";
-/// Beginnings of cells that spreadsheets do something with, and our own mark.
-const FORMULA: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\''];
 
 /// Whether the line could name columns: it has one without which there is no key.
 #[must_use]
@@ -126,7 +125,7 @@ fn candidate(entries: &mut Entries<'_>, columns: &[&str], row: Vec<Cell<'_>>) ->
         let text = if is_token {
             cell.text
         } else {
-            plain(cell.text)
+            cell::plain(cell.text)
         };
         if text.is_empty() {
             continue;
@@ -191,14 +190,6 @@ const fn node(value: Value<'_>, place: Option<Place>) -> Node<'_> {
     Node { place, value }
 }
 
-/// Without the apostrophe that keeps a spreadsheet from calculating.
-fn plain(text: Cow<'_, str>) -> Cow<'_, str> {
-    match text.strip_prefix('\'') {
-        Some(rest) if rest.starts_with(FORMULA) => Cow::Owned(rest.to_owned()),
-        Some(_) | None => text,
-    }
-}
-
 /// Writes keys as a table.
 pub struct Table<W: io::Write> {
     csv: csv::Writer<W>,
@@ -261,10 +252,8 @@ impl<W: io::Write> Table<W> {
                 "allow_paths" => joined(texts(rules.and_then(|rules| rules.paths()))),
                 _ => joined(texts(rules.and_then(|rules| rules.networks()))),
             };
-            let mark = if cell.starts_with(FORMULA) { "'" } else { "" };
-            self.csv
-                .write_field(format!("{mark}{cell}"))
-                .map_err(io::Error::other)?;
+            let cell = cell::guarded(&cell);
+            self.csv.write_field(&*cell).map_err(io::Error::other)?;
         }
         self.csv
             .write_record(None::<&[u8]>)
