@@ -163,6 +163,12 @@ impl Decision {
         }
     }
 
+    /// The decision of a record's word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == word)
+    }
+
     /// Position in [`Decision::ALL`], for counters kept in arrays.
     #[must_use]
     pub const fn index(self) -> usize {
@@ -193,6 +199,17 @@ impl Reason {
             Self::UpstreamFailed => "upstream_failed",
             Self::UpstreamTimeout => "upstream_timeout",
         }
+    }
+
+    /// All reasons, in the order of their [`Reason::index`].
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT).filter_map(Self::from_index)
+    }
+
+    /// The reason of a record's word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::all().find(|one| one.as_str() == word)
     }
 
     /// A dense number, for counters kept in arrays; [`Reason::from_index`] is its inverse.
@@ -233,6 +250,7 @@ mod tests {
                 .filter(|other| other.as_str() == reason.as_str())
                 .count();
             assert_eq!(same, 1, "the word {} is used twice", reason.as_str());
+            assert_eq!(Reason::parse(reason.as_str()), Some(*reason));
         }
     }
 

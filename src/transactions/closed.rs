@@ -77,7 +77,7 @@ fn name(stamp: Timestamp) -> String {
     format!("{PREFIX}{stamp}{SUFFIX}")
 }
 
-fn stamp_of(name: &str) -> Option<Timestamp> {
+pub(super) fn stamp_of(name: &str) -> Option<Timestamp> {
     let stamp = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
     if stamp.len() != STAMP_BYTES || !stamp.is_ascii() {
         return None;

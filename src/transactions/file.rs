@@ -30,7 +30,7 @@ use crate::transactions::line::TIME_END;
 use crate::transactions::writer::LineSink;
 
 /// The name of the file that is being written.
-const FILE_NAME: &str = "transactions.ndjson";
+pub(super) const FILE_NAME: &str = "transactions.ndjson";
 /// How long a broken file is left alone before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often closed files are looked through for their age, when none is closed in the meantime.

@@ -333,7 +333,7 @@ fn is_all_plain(text: &[u8]) -> bool {
 
 /// Appends `text`, escaped, at most `max` bytes of it; true when something was cut off. Never cuts inside a
 /// character.
-fn text(out: &mut Vec<u8>, text: &[u8], max: usize) -> bool {
+pub(super) fn text(out: &mut Vec<u8>, text: &[u8], max: usize) -> bool {
     let (shown, cut) = if text.len() > max {
         (&text[..character_start(text, max)], true)
     } else {

@@ -1,6 +1,7 @@
 //! A line of the log, read back: the fields that `line` writes, borrowed from the line wherever its text has no
 //! escapes. What is missing or unknown makes no error beyond what a record cannot be without, so that lines of other
-//! versions can be read. Not for: finding lines, which are `lines` and `page`.
+//! versions can be read. Not for: finding lines, see `search` and
+//! `follow`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -52,6 +53,9 @@ pub struct Entry<'l> {
     /// The method.
     #[serde(borrow)]
     pub method: Option<Text<'l>>,
+    /// `http` or `https`, as the client spoke to keygate.
+    #[serde(borrow)]
+    pub scheme: Option<Text<'l>>,
     /// The `Host` that the client sent.
     #[serde(borrow)]
     pub host: Option<Text<'l>>,
@@ -61,6 +65,9 @@ pub struct Entry<'l> {
     /// The query, or its names.
     #[serde(borrow)]
     pub query: Option<Text<'l>>,
+    /// `HTTP/1.1`.
+    #[serde(borrow)]
+    pub protocol: Option<Text<'l>>,
     /// The answer's status; absent when none was sent.
     pub status: Option<u16>,
     /// The `grpc-status` of the answer.
@@ -88,6 +95,9 @@ pub struct Entry<'l> {
     /// What went wrong, in words.
     #[serde(borrow)]
     pub error: Option<Text<'l>>,
+    /// Whether a text was too long and is cut.
+    #[serde(default)]
+    pub truncated: bool,
 }
 
 impl<'l> Entry<'l> {
@@ -95,6 +105,37 @@ impl<'l> Entry<'l> {
     #[must_use]
     pub fn parse(line: &'l [u8]) -> Option<Self> {
         serde_json::from_slice(line).ok()
+    }
+
+    /// Reads a line that is text already.
+    #[must_use]
+    pub fn of(line: &'l str) -> Option<Self> {
+        serde_json::from_str(line).ok()
+    }
+
+    /// Every text of the record.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let always = [&self.time, &self.request_id, &self.decision, &self.end];
+        let sometimes = [
+            &self.trace_id,
+            &self.reason,
+            &self.hint,
+            &self.key_id,
+            &self.key_name,
+            &self.token_fingerprint,
+            &self.client_ip,
+            &self.method,
+            &self.scheme,
+            &self.host,
+            &self.path,
+            &self.query,
+            &self.protocol,
+            &self.upstream,
+            &self.user_agent,
+            &self.error,
+        ];
+        let sometimes = sometimes.into_iter().flatten();
+        always.into_iter().chain(sometimes).map(|text| &**text)
     }
 
     /// When the request's head began; none where the text is no date.
