@@ -85,6 +85,8 @@ pub enum Action {
     KeysExported,
     /// Sealed copies were made anew.
     KeysResealed,
+    /// Transactions were written out.
+    TransactionsExported,
     /// A reload was asked for.
     Reloaded,
     /// The administrator's account was made.
@@ -157,7 +159,7 @@ impl Actor {
 
 impl Action {
     /// Every action, for whoever lists or documents them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::KeyCreated,
         Self::KeyChanged,
         Self::KeyRotated,
@@ -167,6 +169,7 @@ impl Action {
         Self::KeysImported,
         Self::KeysExported,
         Self::KeysResealed,
+        Self::TransactionsExported,
         Self::Reloaded,
         Self::SetUp,
         Self::SignedIn,
@@ -189,6 +192,7 @@ impl Action {
             Self::KeysImported => "keys.imported",
             Self::KeysExported => "keys.exported",
             Self::KeysResealed => "keys.resealed",
+            Self::TransactionsExported => "transactions.exported",
             Self::Reloaded => "keys.reloaded",
             Self::SetUp => "admin.set_up",
             Self::SignedIn => "admin.signed_in",

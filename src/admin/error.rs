@@ -35,6 +35,8 @@ pub(crate) enum Code {
     NotFound,
     /// No such key.
     KeyNotFound,
+    /// No record of such a request.
+    TransactionNotFound,
     /// The path has no such method.
     MethodNotAllowed,
     /// Not JSON by its `Content-Type`.
@@ -81,6 +83,8 @@ pub(crate) enum Code {
     SealDamaged,
     /// The disk does not take it.
     NotWritten,
+    /// So many live streams and exports are open already; with `Retry-After`.
+    TooManyStreams,
     /// keygate is stopping.
     Stopping,
     /// A fault of keygate.
@@ -102,6 +106,9 @@ impl Code {
             Self::OriginNotAllowed => ("origin_not_allowed", S::FORBIDDEN, "Another site asked"),
             Self::NotFound => ("not_found", S::NOT_FOUND, "No such path"),
             Self::KeyNotFound => ("key_not_found", S::NOT_FOUND, "No such key"),
+            Self::TransactionNotFound => {
+                ("transaction_not_found", S::NOT_FOUND, "No such transaction")
+            }
             Self::MethodNotAllowed => ("method_not_allowed", S::METHOD_NOT_ALLOWED, "Wrong method"),
             Self::UnsupportedMediaType => (
                 "unsupported_media_type",
@@ -149,6 +156,7 @@ impl Code {
             Self::SecretMissing => ("secret_missing", S::CONFLICT, "The secret is missing"),
             Self::SealDamaged => ("seal_damaged", S::CONFLICT, "The sealed copy is damaged"),
             Self::NotWritten => ("not_written", S::INSUFFICIENT_STORAGE, "Not written"),
+            Self::TooManyStreams => ("too_many_streams", S::TOO_MANY_REQUESTS, "Too many streams"),
             Self::Stopping => ("stopping", S::SERVICE_UNAVAILABLE, "Stopping"),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Internal error"),
         }

@@ -1,4 +1,4 @@
-//! The admin API: keys, status and audit over HTTP, on a listener and a runtime of its own. Every change goes through
+//! The admin API: keys, transactions, status and audit over HTTP, on a listener and a runtime of its own. Every change goes through
 //! `store`, and is answered when it is live. Not for: the file's text (`store`), the proxy's requests (`proxy`).
 
 pub(crate) mod access;
@@ -6,6 +6,7 @@ mod audit;
 mod error;
 pub(crate) mod keys;
 mod openapi;
+mod pieces;
 mod places;
 mod precondition;
 mod request;
@@ -13,12 +14,14 @@ mod routes;
 mod serve;
 mod session;
 mod status;
+mod transactions;
 
 use std::fmt;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::sync::watch;
 
 use crate::admin::access::Access;
 use crate::admin::keys::copy::Copies;
@@ -34,6 +37,11 @@ use crate::store::seal::SecretFile;
 
 /// Imports at a time; the others wait before they are read.
 const IMPORTS_MAX: usize = 2;
+
+/// Searches through the transaction log at a time; the others wait.
+const SEARCHES_MAX: usize = 4;
+/// Live streams and exports of the transaction log at a time.
+const STREAMS_MAX: usize = 16;
 
 /// What the admin API works with.
 #[derive(Debug)]
@@ -64,6 +72,12 @@ pub(crate) struct Shared {
     pub(crate) copies: Copies,
     /// Whose turn it is to import.
     pub(crate) imports: Semaphore,
+    /// Whose turn it is to search.
+    pub(crate) searches: Semaphore,
+    /// Seats for long answers.
+    pub(crate) streams: Arc<Semaphore>,
+    /// True as soon as keygate stops: what has no end of its own ends then.
+    pub(crate) stopping: watch::Sender<bool>,
     /// Since when usage is counted.
     pub(crate) started_at: Timestamp,
 }
@@ -83,6 +97,9 @@ pub async fn serve(listener: TcpListener, api: Api, stop: impl Future<Output = (
         access,
         copies: Copies::default(),
         imports: Semaphore::new(IMPORTS_MAX),
+        searches: Semaphore::new(SEARCHES_MAX),
+        streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        stopping: watch::Sender::new(false),
         started_at,
     };
     serve::serve(listener, Arc::new(shared), stop).await;

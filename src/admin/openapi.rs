@@ -38,6 +38,7 @@ use crate::admin::routes::Takes;
 use crate::admin::routes::Who;
 use crate::admin::session;
 use crate::admin::status;
+use crate::admin::transactions;
 
 /// `GET /openapi.json`.
 pub(super) async fn show(_: Call) -> Outcome {
@@ -102,7 +103,7 @@ fn document() -> Value {
         "info": {
             "title": "keygate admin API",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Keys, status and audit of one keygate. Every change is answered when it is live.",
+            "description": "Keys, transactions, status and audit of one keygate. Every change is answered when it is live.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": BASE}],
@@ -146,6 +147,8 @@ fn schemas() -> BTreeMap<String, Value> {
     add::<Usage>(&mut found);
     add::<Imported>(&mut found);
     add::<Events>(&mut found);
+    add::<transactions::Transactions>(&mut found);
+    add::<transactions::Explained>(&mut found);
     add::<session::Session>(&mut found);
     add::<session::Account>(&mut found);
     add::<status::Status>(&mut found);
@@ -162,7 +165,18 @@ fn schemas() -> BTreeMap<String, Value> {
             }
             (name, schema)
         })
+        .chain([("Transaction".to_owned(), transaction())])
         .collect()
+}
+
+/// A line of the transaction log, as its own schema describes it.
+fn transaction() -> Value {
+    let schema = include_str!("../../config/transaction.schema.json");
+    let mut schema: Value = serde_json::from_str(schema).expect("a schema is JSON");
+    if let Some(schema) = schema.as_object_mut() {
+        schema.remove("$schema");
+    }
+    schema
 }
 
 fn add<T: ToSchema>(found: &mut Schemas) {

@@ -27,6 +27,8 @@ pub(super) struct Places {
 pub(super) struct Place {
     client: IpAddr,
     trusted: AtomicBool,
+    /// Its answer has no end of its own.
+    endless: AtomicBool,
     leave: Notify,
 }
 
@@ -66,6 +68,13 @@ impl Places {
         strangers.for_each(|place| place.leave.notify_one());
     }
 
+    /// Sends away every connection whose answer has no end of its own.
+    pub(super) fn clear_endless(&self) {
+        let taken = self.taken();
+        let endless = taken.iter().filter(|place| place.endless.load(Relaxed));
+        endless.for_each(|place| place.leave.notify_one());
+    }
+
     fn try_take(&self, client: IpAddr) -> Option<Arc<Place>> {
         let mut taken = self.taken();
         if taken.len() >= self.max {
@@ -76,6 +85,7 @@ impl Places {
         let place = Arc::new(Place {
             client,
             trusted: AtomicBool::new(false),
+            endless: AtomicBool::new(false),
             leave: Notify::new(),
         });
         taken.push(Arc::clone(&place));
@@ -112,6 +122,11 @@ impl Place {
     /// Whoever is at the other end may administer.
     pub(super) fn trust(&self) {
         self.trusted.store(true, Relaxed);
+    }
+
+    /// What is answered has no end of its own.
+    pub(super) fn never_ends(&self) {
+        self.endless.store(true, Relaxed);
     }
 }
 
@@ -175,6 +190,9 @@ mod tests {
         assert!(take(&places, 2).is_none());
         places.clear();
         assert!(ours.iter().all(|taken| now(taken.wanted()).is_none()));
+        ours[0].place().never_ends();
+        places.clear_endless();
+        assert!(now(ours[0].wanted()).is_some() && now(ours[1].wanted()).is_none());
         ours.pop();
         let stranger = take(&places, 2).unwrap();
         places.clear();

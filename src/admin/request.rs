@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 use crate::admin::Shared;
 use crate::admin::error::ApiError;
 use crate::admin::error::Code;
+use crate::admin::places::Place;
 use crate::audit::Action;
 use crate::audit::Actor;
 use crate::audit::Event;
@@ -52,6 +53,8 @@ pub(crate) struct Sender {
 pub(crate) struct Call {
     pub(crate) shared: Arc<Shared>,
     pub(crate) sender: Sender,
+    /// The connection's.
+    pub(in crate::admin) place: Arc<Place>,
     /// What stands for `{id}` in the path, decoded.
     pub(crate) id: Option<String>,
     pub(crate) query: Option<String>,

@@ -33,6 +33,7 @@ use crate::admin::request::discard;
 use crate::admin::request::essence;
 use crate::admin::session;
 use crate::admin::status;
+use crate::admin::transactions;
 use crate::audit::Actor;
 
 /// For whoever opens the listener in a browser.
@@ -121,6 +122,10 @@ pub(crate) static ENDPOINTS: &[Endpoint] = &[
     endpoint!(GET "/keys/{id}/usage", Administrators, Nothing, keys::usage, "How a key was used"),
     endpoint!(POST "/keys:import", Administrators, Keys, keys::import::import, "Import keys"),
     endpoint!(GET "/keys:export", Administrators, Nothing, keys::export::export, "Export all keys"),
+    endpoint!(GET "/transactions", Administrators, Nothing, transactions::list, "A page of the transactions, newest first"),
+    endpoint!(GET "/transactions/{request_id}", Administrators, Nothing, transactions::show, "A transaction, and the checks that it went through"),
+    endpoint!(GET "/transactions/stream", Administrators, Nothing, transactions::stream::stream, "Transactions as they are recorded"),
+    endpoint!(GET "/transactions:export", Administrators, Nothing, transactions::export::export, "Export transactions, newest first"),
     endpoint!(GET "/status", Administrators, Nothing, status::show, "How this instance is doing"),
     endpoint!(POST "/reload", Administrators, Nothing, status::reload, "Read the key file now"),
     endpoint!(GET "/audit", Administrators, Nothing, audit::list, "Who changed what, newest first"),
@@ -187,6 +192,7 @@ async fn pass(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     let origin = origin(&parts);
+    let request_id = Arc::clone(&origin.request_id);
     let absent = http_body::Body::is_end_stream(&body);
     let outcome = match guarded(endpoint, &shared, &mut parts, &origin, absent).await {
         Err(error) => {
@@ -197,12 +203,13 @@ async fn pass(
             let sender = Sender {
                 actor,
                 client: origin.place.client(),
-                request_id: Arc::clone(&origin.request_id),
+                request_id: origin.request_id,
             };
             let query = parts.uri.query().map(str::to_owned);
             let call = Call {
                 shared,
                 sender,
+                place: origin.place,
                 id,
                 query,
                 headers: parts.headers,
@@ -217,7 +224,7 @@ async fn pass(
             openapi::codes(endpoint).contains(&code),
             "{code:?} is not documented"
         );
-        error.answer(&origin.request_id)
+        error.answer(&request_id)
     })
 }
 

@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -53,6 +54,8 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// How long requests that have begun may take to end when keygate stops: an edit waits 5 s for a lock, and so does its
 /// line in the audit log.
 const FINISH_MAX: Duration = Duration::from_secs(12);
+/// Streams end when keygate stops; one whose client does not read is cut after this.
+const STREAM_END_MAX: Duration = Duration::from_millis(500);
 /// From accept to the end of the head.
 const HEAD_MAX: Duration = Duration::from_secs(10);
 /// An answer that the client does not read for so long is cut.
@@ -103,10 +106,16 @@ pub(super) async fn serve(
         () = accept(&listener, &places, &with, &mut connections) => {}
         () = stop => {}
     }
+    with.shared.stopping.send_replace(true);
     drop((listener, with));
     places.clear();
     let finished = async {
-        connections.join_all().await;
+        let connections = connections.join_all();
+        let mut connections = pin!(connections);
+        if timeout(STREAM_END_MAX, &mut connections).await.is_err() {
+            places.clear_endless();
+            connections.await;
+        }
         ended.recv().await;
     };
     if timeout(FINISH_MAX, finished).await.is_err() {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::admin_api::Running;
 
 /// Every endpoint.
-const ENDPOINTS: [(&str, &str); 20] = [
+const ENDPOINTS: [(&str, &str); 24] = [
     ("get", "/session"),
     ("post", "/setup"),
     ("post", "/login"),
@@ -26,6 +26,10 @@ const ENDPOINTS: [(&str, &str); 20] = [
     ("get", "/keys/{id}/usage"),
     ("post", "/keys:import"),
     ("get", "/keys:export"),
+    ("get", "/transactions"),
+    ("get", "/transactions/{request_id}"),
+    ("get", "/transactions/stream"),
+    ("get", "/transactions:export"),
     ("get", "/status"),
     ("post", "/reload"),
     ("get", "/audit"),

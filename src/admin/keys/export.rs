@@ -1,28 +1,19 @@
-//! All keys, sent out as they are written: a piece is made when the client takes it, so a million keys cost no
-//! more than one. Digests and sealed copies are in it, tokens never. Not for: the formats (`store`).
+//! All keys, sent out as they are written, so a million keys cost no more than one. Digests and sealed copies are in it,
+//! tokens never. Not for: the formats (`store`), how pieces become a body (`pieces`).
 
 use std::io;
 use std::io::Write;
 use std::mem;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::task::Context;
-use std::task::Poll;
-use std::task::ready;
 
-use axum::body::Body;
-use axum::body::Bytes;
 use axum::http::HeaderValue;
 use axum::http::header;
 use axum::response::Response;
-use http_body::Frame;
-use tokio::runtime::Handle;
-use tokio::task::JoinError;
-use tokio::task::JoinHandle;
-use tokio::task::spawn_blocking;
 
+use crate::admin::pieces;
+use crate::admin::pieces::Pieces;
 use crate::admin::request::Call;
 use crate::admin::request::Outcome;
 use crate::audit::Action;
@@ -30,9 +21,6 @@ use crate::key::table::KeyTable;
 use crate::store::format::Format;
 use crate::store::format::print::whole;
 use crate::store::import::spreadsheet::Table;
-
-/// About so much is made at a time.
-const PIECE_BYTES: usize = 128 << 10;
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,76 +69,12 @@ pub(crate) async fn export(call: Call) -> Outcome {
         }
         Shape::Csv => Box::new(rows(table)),
     };
-    let mut response = Response::new(Body::new(Sent(Sending::Waiting(pieces))));
+    let mut response = Response::new(pieces::body(pieces));
     let (kind, name) = shape.headers();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static(name));
     Ok(response)
-}
-
-type Pieces = Box<dyn Iterator<Item = Vec<u8>> + Send>;
-
-/// A body that is written when it is asked for more, beside the control plane: writing, and letting go of a table that
-/// nobody else has any more, both take a while.
-struct Sent(Sending);
-
-enum Sending {
-    Waiting(Pieces),
-    Writing(JoinHandle<(Option<Pieces>, Vec<u8>)>),
-    Over,
-}
-
-/// The next bytes; without the pieces, there are no more.
-fn written(mut pieces: Pieces) -> (Option<Pieces>, Vec<u8>) {
-    let mut bytes = Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 4);
-    while bytes.len() < PIECE_BYTES {
-        match pieces.next() {
-            Some(piece) => bytes.extend_from_slice(&piece),
-            None => return (None, bytes),
-        }
-    }
-    (Some(pieces), bytes)
-}
-
-impl http_body::Body for Sent {
-    type Data = Bytes;
-    type Error = JoinError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, JoinError>>> {
-        let sending = &mut self.0;
-        if matches!(sending, Sending::Waiting(_))
-            && let Sending::Waiting(pieces) = mem::replace(sending, Sending::Over)
-        {
-            *sending = Sending::Writing(spawn_blocking(move || written(pieces)));
-        }
-        let Sending::Writing(writing) = sending else {
-            return Poll::Ready(None);
-        };
-        let (left, bytes) = match ready!(Pin::new(writing).poll(context)) {
-            Ok(written) => written,
-            Err(error) => {
-                *sending = Sending::Over;
-                return Poll::Ready(Some(Err(error)));
-            }
-        };
-        *sending = left.map_or(Sending::Over, Sending::Waiting);
-        Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes.into()))))
-    }
-}
-
-impl Drop for Sent {
-    fn drop(&mut self) {
-        if let (Sending::Waiting(pieces), Ok(runtime)) = (
-            mem::replace(&mut self.0, Sending::Over),
-            Handle::try_current(),
-        ) {
-            runtime.spawn_blocking(move || drop(pieces));
-        }
-    }
 }
 
 /// Rows of a table, each when it is asked for.

@@ -15,6 +15,8 @@ use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::Type;
 
 use crate::key::KeyState;
+use crate::transactions::read::Outcome;
+use crate::transactions::read::Step;
 
 /// A key to make. With neither token nor digest, a token is made.
 #[derive(ToSchema)]
@@ -281,6 +283,18 @@ pub(in crate::admin) struct AuditActor {
     kind: String,
     #[schema(value_type = String, required = false)]
     name: Option<String>,
+}
+
+/// A line of the transaction log: described by `config/transaction.schema.json`.
+#[derive(ToSchema)]
+pub(in crate::admin) struct Transaction {}
+
+pub(in crate::admin) fn step() -> Object {
+    words(Step::ALL.map(Step::as_str))
+}
+
+pub(in crate::admin) fn outcome() -> Object {
+    words(Outcome::ALL.map(Outcome::as_str))
 }
 
 fn words<'w>(words: impl IntoIterator<Item = &'w str>) -> Object {
