@@ -65,14 +65,14 @@ pub(super) fn run() -> ExitCode {
         Err(code) => return code,
     };
     log::start(config.log);
-    let transactions = config.transactions.dir.join("transactions.ndjson");
+    let transactions = config.transactions.dir.clone();
     let running = match start(config, None) {
         Ok(running) => running,
         Err(code) => return code,
     };
     let reminder = introduce(&running, &tokens);
     drop(tokens);
-    let tail = Tail::start(transactions, reminder);
+    let tail = Tail::start(&transactions, reminder);
     let code = wait(running);
     tail.finish();
     drop(folder);

@@ -25,9 +25,9 @@ use clap::ValueEnum;
 
 pub(super) use crate::cli::keys::create::first_key;
 pub(super) use crate::cli::keys::desk::Desk;
+pub(super) use crate::cli::keys::desk::configuration;
 pub(super) use crate::cli::keys::failure::Failure;
-
-use crate::cli::keys::options::PlaceArgs;
+pub(super) use crate::cli::keys::options::PlaceArgs;
 
 #[derive(Debug, Args)]
 pub(super) struct KeysArgs {

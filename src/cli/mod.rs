@@ -12,6 +12,7 @@ mod probe;
 mod run;
 mod show;
 mod tail;
+mod transactions;
 mod user;
 
 use std::env;
@@ -88,6 +89,11 @@ enum Command {
     /// An edit counts within milliseconds in a keygate that runs. Keys are named by their id or their name.
     /// Every change is written to the audit log in the data folder, with the system's name of the user.
     Keys(Box<keys::KeysArgs>),
+    /// Show the recorded requests, newest first: who called what, when, and why it was refused.
+    ///
+    /// Reads the files of the log themselves, whether or not keygate runs. All filters have to match.
+    #[command(after_help = transactions::EXAMPLES, args_conflicts_with_subcommands = true)]
+    Transactions(Box<transactions::TransactionsArgs>),
     /// Ask the running keygate whether it is ready; exits with 0 or 1.
     ///
     /// For container images without a shell. Asks the telemetry listener of the configuration.
@@ -228,6 +234,7 @@ fn carry_out(command: Command) -> ExitCode {
         Command::Check { files } => check::run(&files),
         Command::Init(args) => init::run(&args),
         Command::Keys(args) => keys::run(*args),
+        Command::Transactions(args) => transactions::run(*args),
         Command::Healthcheck(args) => probe::healthcheck(&args.into()),
         Command::Drain(args) => probe::drain(&args.into()),
         Command::Admin(AdminCommand::Code(place)) => admin::code(&place.into()),

@@ -6,6 +6,8 @@ use std::fmt;
 use std::io;
 use std::io::Write;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::problem::Problem;
 
@@ -20,14 +22,29 @@ pub(super) fn raw(bytes: &[u8]) {
     note_failure(stdout.write_all(bytes).and_then(|()| stdout.flush()));
 }
 
+/// Whether nobody reads stdout any more: for what would go on for ever.
+pub(super) fn is_unread() -> bool {
+    UNREAD.load(Relaxed)
+}
+
+/// How many characters a line of the terminal has; none: stdout is no terminal.
+pub(super) fn width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+static UNREAD: AtomicBool = AtomicBool::new(false);
+
 /// The first failure of stdout.
 static UNSAID: OnceLock<io::Error> = OnceLock::new();
 
 fn note_failure(written: io::Result<()>) {
-    if let Err(error) = written
-        && error.kind() != io::ErrorKind::BrokenPipe
-    {
-        let _ = UNSAID.set(error); // the first is enough
+    match written {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => UNREAD.store(true, Relaxed),
+        Err(error) => {
+            let _ = UNSAID.set(error); // the first is enough
+        }
     }
 }
 

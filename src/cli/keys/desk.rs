@@ -79,20 +79,23 @@ pub(super) struct Changed<T> {
     pub(super) out: T,
 }
 
+/// The configuration that is meant.
+pub(in crate::cli) fn configuration(place: &PlaceArgs) -> Result<Config, Failure> {
+    let overrides = Overrides {
+        config: place.config.clone(),
+        data_dir: place.data_dir.clone(),
+        upstream: Some(SOME_UPSTREAM.to_owned()),
+        ..Overrides::default()
+    };
+    let loaded = config::load(&overrides, environment());
+    Ok(loaded.map_err(Failure::Problems)?.config)
+}
+
 impl Desk {
     pub(super) fn open(place: &PlaceArgs, output: Output) -> Result<Self, Failure> {
-        let overrides = Overrides {
-            config: place.config.clone(),
-            data_dir: place.data_dir.clone(),
-            upstream: Some(SOME_UPSTREAM.to_owned()),
-            ..Overrides::default()
-        };
-        let config = config::load(&overrides, environment())
-            .map_err(Failure::Problems)?
-            .config;
         Ok(Self {
             output,
-            ..Self::of(config)
+            ..Self::of(configuration(place)?)
         })
     }
 

@@ -59,6 +59,8 @@ pub(in crate::cli) enum Failure {
         path: PathBuf,
         source: io::Error,
     },
+    #[error("no record has the request id {request_id:?} in {}", folder.display())]
+    NoTransaction { request_id: String, folder: PathBuf },
     #[error("cannot read stdin: {0}")]
     Stdin(io::Error),
     #[error("cannot write to stdout: {0}")]
@@ -110,6 +112,9 @@ impl Failure {
             Self::Seal(error) | Self::Rewrite(RewriteError::Unusable(error)) => seal_hint(error),
             Self::Unknown { .. } => "keygate keys list shows all of them",
             Self::NotConfirmed { .. } => "add --yes",
+            Self::NoTransaction { .. } => {
+                "it may be pruned, not recorded (transactions.enabled, skip_paths, record: false), or in another instance's log"
+            }
             Self::NotRecoverable { .. } | Self::OldCopy { .. } => {
                 "keygate keys rotate gives the key a new token"
             }
@@ -151,6 +156,7 @@ impl Failure {
             | Self::NotAudited(_)
             | Self::DoneUnaudited(_)
             | Self::File { .. }
+            | Self::NoTransaction { .. }
             | Self::Stdin(_)
             | Self::Stdout(_)
             | Self::NotAllResealed { .. }

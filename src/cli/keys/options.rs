@@ -21,13 +21,13 @@ use crate::units::parse_duration;
 
 /// Which keys: those of this configuration.
 #[derive(Debug, Args)]
-pub(super) struct PlaceArgs {
+pub(in crate::cli) struct PlaceArgs {
     /// The config file [default: KEYGATE_CONFIG, ./keygate.yaml, /etc/keygate/keygate.yaml]
     #[arg(long, value_name = "FILE", global = true)]
-    pub(super) config: Option<PathBuf>,
+    pub(in crate::cli) config: Option<PathBuf>,
     /// The data folder [default: ./keygate-data]
     #[arg(long, value_name = "FOLDER", global = true)]
-    pub(super) data_dir: Option<String>,
+    pub(in crate::cli) data_dir: Option<String>,
 }
 
 /// Where a token comes from that keygate does not make.
