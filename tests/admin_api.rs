@@ -19,6 +19,7 @@ mod rotate;
 pub(crate) mod session;
 mod status;
 mod tokens;
+mod transactions;
 mod usage;
 
 use serde_json::Value;

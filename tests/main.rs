@@ -32,5 +32,6 @@ mod shutdown;
 mod soak;
 mod store;
 mod transactions;
+mod transactions_cli;
 mod upgrade;
 mod upstream;
