@@ -26,9 +26,11 @@ use http::Method;
 use http::Uri;
 use keygate::clock::Clock;
 use keygate::clock::Timestamp;
+use keygate::config::Durability;
 use keygate::config::RecordedClientIp;
 use keygate::config::RecordedQuery;
 use keygate::config::Transactions;
+use keygate::config::WhenFull;
 use keygate::health::Health;
 use keygate::key::Key;
 use keygate::key::KeyFields;
@@ -206,6 +208,8 @@ fn config(folder: &Path) -> Transactions {
         query: RecordedQuery::Names,
         client_ip: RecordedClientIp::Full,
         skip_paths: Vec::new(),
+        durability: Durability::Buffered,
+        when_full: WhenFull::Drop,
         rotate_size: u64::MAX,
         rotate_age: Duration::from_secs(86_400 * 365),
         keep_size: u64::MAX,

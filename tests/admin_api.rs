@@ -63,13 +63,14 @@ fn keys(entries: &str) -> String {
 }
 
 /// Every member of a key, in alphabetical order.
-const MEMBERS: [&str; 17] = [
+const MEMBERS: [&str; 19] = [
     "allow",
     "copy",
     "created_at",
     "description",
     "enabled",
     "expires_at",
+    "hours",
     "id",
     "last_used_at",
     "mask",
@@ -78,6 +79,7 @@ const MEMBERS: [&str; 17] = [
     "previous",
     "record",
     "refused_total",
+    "requests_24h",
     "requests_total",
     "status",
     "tags",
@@ -118,9 +120,13 @@ fn check_key(key: &Value, with_token: bool) {
     for member in ["enabled", "record"] {
         assert!(key[member].is_boolean(), "{member}: {key}");
     }
-    for member in ["requests_total", "refused_total"] {
+    for member in ["requests_total", "refused_total", "requests_24h"] {
         assert!(key[member].is_u64(), "{member}: {key}");
     }
+    let hours = key["hours"].as_array().unwrap().iter();
+    let hours: Vec<u64> = hours.map(|hour| hour.as_u64().unwrap()).collect();
+    assert_eq!(hours.len(), 24, "{key}");
+    assert_eq!(hours.iter().sum::<u64>(), key["requests_24h"], "{key}");
     assert!(
         ["active", "disabled", "not_yet_valid", "expired"]
             .contains(&key["status"].as_str().unwrap()),

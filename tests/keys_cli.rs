@@ -197,6 +197,7 @@ fn flags_become_fields_and_json_has_the_shape_of_the_api() {
             "tags": {"team": "build", "env": "a=b"}, "record": false,
             "allow": {"methods": ["GET", "POST"], "paths": ["/v1/**"], "networks": ["10.0.0.0/8"]},
             "previous": [], "copy": "sealed", "last_used_at": null, "requests_total": null, "refused_total": null,
+            "requests_24h": null, "hours": null,
         })
     );
     let shown = shell.ok(&["show", "ci"]);

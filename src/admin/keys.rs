@@ -21,12 +21,12 @@ use axum::http::StatusCode;
 use axum::http::header;
 use axum::response::Response;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::admin::error::ApiError;
 use crate::admin::error::Code;
 use crate::admin::error::FieldError;
 use crate::admin::keys::edit::Step;
+use crate::admin::keys::view::KeyView;
 use crate::admin::keys::view::etag;
 use crate::admin::keys::view::view;
 use crate::admin::precondition::Conditions;
@@ -48,7 +48,7 @@ pub(super) async fn show(call: Call) -> Outcome {
     let key = table.get(&id).ok_or_else(no_such_key)?;
     let tag = etag(key);
     let mut response = match conditions.judge(Some(&tag)) {
-        Verdict::Holds => json(&view(key, call.shared.api.clock.wall())),
+        Verdict::Holds => json(&shown(&call, key)),
         Verdict::NotModified => empty(StatusCode::NOT_MODIFIED),
         Verdict::Fails => return Err(stale(&tag)),
     };
@@ -84,7 +84,7 @@ pub(super) async fn change(mut call: Call) -> Outcome {
         call.note_done(Action::KeyChanged, keys, None).await;
     }
     let after = done.after.ok_or_else(no_such_key)?;
-    let mut response = json(&view(&after, call.shared.api.clock.wall()));
+    let mut response = json(&shown(&call, &after));
     set_tag(&mut response, &etag(&after));
     Ok(response)
 }
@@ -138,34 +138,10 @@ pub(super) async fn delete(call: Call) -> Outcome {
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// How a key was used.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Usage {
-    id: String,
-    #[schema(minimum = 0)]
-    requests_total: u64,
-    #[schema(minimum = 0)]
-    refused_total: u64,
-    #[schema(required, format = DateTime)]
-    last_used_at: Option<String>,
-    /// When this process began to count.
-    #[schema(format = DateTime)]
-    since: String,
-}
-
-/// `GET /keys/{id}/usage`.
-pub(super) async fn usage(call: Call) -> Outcome {
-    let id = call.key_id()?;
-    let table = call.shared.api.keys.load_full();
-    let key = table.get(&id).ok_or_else(no_such_key)?;
-    let totals = key.usage().totals();
-    Ok(json(&Usage {
-        id: id.to_string(),
-        requests_total: totals.requests,
-        refused_total: totals.refused,
-        last_used_at: totals.last_used_at.map(|time| time.to_string()),
-        since: call.shared.started_at.to_string(),
-    }))
+/// The key as answers show it.
+fn shown<'k>(call: &Call, key: &'k Key) -> KeyView<'k> {
+    let api = &call.shared.api;
+    view(key, api.clock.wall(), api.totals.day(key))
 }
 
 fn exists(call: &Call, id: &KeyId) -> Result<(), ApiError> {

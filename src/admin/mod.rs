@@ -1,5 +1,6 @@
-//! The admin API: keys, transactions, status and audit over HTTP, on a listener and a runtime of its own. Every change goes through
-//! `store`, and is answered when it is live. Not for: the file's text (`store`), the proxy's requests (`proxy`).
+//! The admin API: keys, their use, transactions, status and audit over HTTP, on a listener and a runtime of its own.
+//! Every change goes through `store`, and is answered when it is live. Not for: the file's text (`store`), the proxy's
+//! requests (`proxy`).
 
 pub(crate) mod access;
 mod audit;
@@ -15,6 +16,7 @@ mod serve;
 mod session;
 mod status;
 mod transactions;
+mod usage;
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use crate::key::live::KeyReader;
 use crate::metrics::Metrics;
 use crate::store::reload::ReloadHandle;
 use crate::store::seal::SecretFile;
+use crate::transactions::totals::Totals;
 
 /// Imports at a time; the others wait before they are read.
 const IMPORTS_MAX: usize = 2;
@@ -58,6 +61,8 @@ pub struct Api {
     pub audit: Audit,
     /// The counters.
     pub metrics: Arc<Metrics>,
+    /// How keys were used.
+    pub totals: Totals,
     /// What is degraded.
     pub health: Arc<Health>,
     /// The time.
@@ -78,7 +83,7 @@ pub(crate) struct Shared {
     pub(crate) streams: Arc<Semaphore>,
     /// True as soon as keygate stops: what has no end of its own ends then.
     pub(crate) stopping: watch::Sender<bool>,
-    /// Since when usage is counted.
+    /// When the process started.
     pub(crate) started_at: Timestamp,
 }
 

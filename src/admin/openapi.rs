@@ -18,7 +18,6 @@ use utoipa::openapi::Schema;
 
 use crate::admin::audit::Events;
 use crate::admin::error::Code;
-use crate::admin::keys::Usage;
 use crate::admin::keys::copy::Shown;
 use crate::admin::keys::create::KeyWithToken;
 use crate::admin::keys::edit::FileProblem;
@@ -39,6 +38,7 @@ use crate::admin::routes::Who;
 use crate::admin::session;
 use crate::admin::status;
 use crate::admin::transactions;
+use crate::admin::usage;
 
 /// `GET /openapi.json`.
 pub(super) async fn show(_: Call) -> Outcome {
@@ -103,7 +103,7 @@ fn document() -> Value {
         "info": {
             "title": "keygate admin API",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Keys, transactions, status and audit of one keygate. Every change is answered when it is live.",
+            "description": "Keys, their use, transactions, status and audit of one keygate. Every change is answered when it is live.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": BASE}],
@@ -144,7 +144,8 @@ fn schemas() -> BTreeMap<String, Value> {
     add::<KeyWithToken<'_>>(&mut found);
     add::<Keys<'_>>(&mut found);
     add::<Shown<'_>>(&mut found);
-    add::<Usage>(&mut found);
+    add::<usage::KeyUsage>(&mut found);
+    add::<usage::AllUsage>(&mut found);
     add::<Imported>(&mut found);
     add::<Events>(&mut found);
     add::<transactions::Transactions>(&mut found);

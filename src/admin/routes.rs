@@ -34,6 +34,7 @@ use crate::admin::request::essence;
 use crate::admin::session;
 use crate::admin::status;
 use crate::admin::transactions;
+use crate::admin::usage;
 use crate::audit::Actor;
 
 /// For whoever opens the listener in a browser.
@@ -119,13 +120,14 @@ pub(crate) static ENDPOINTS: &[Endpoint] = &[
     endpoint!(DELETE "/keys/{id}", Administrators, Nothing, keys::delete, "Delete a key"),
     endpoint!(POST "/keys/{id}/copy", Administrators, Nothing, keys::copy::copy, "Show the token of a key"),
     endpoint!(POST "/keys/{id}/rotate", Administrators, OptionalJson, keys::rotate::rotate, "Give a key a new token"),
-    endpoint!(GET "/keys/{id}/usage", Administrators, Nothing, keys::usage, "How a key was used"),
+    endpoint!(GET "/keys/{id}/usage", Administrators, Nothing, usage::of_key, "How a key was used"),
     endpoint!(POST "/keys:import", Administrators, Keys, keys::import::import, "Import keys"),
     endpoint!(GET "/keys:export", Administrators, Nothing, keys::export::export, "Export all keys"),
     endpoint!(GET "/transactions", Administrators, Nothing, transactions::list, "A page of the transactions, newest first"),
     endpoint!(GET "/transactions/{request_id}", Administrators, Nothing, transactions::show, "A transaction, and the checks that it went through"),
     endpoint!(GET "/transactions/stream", Administrators, Nothing, transactions::stream::stream, "Transactions as they are recorded"),
     endpoint!(GET "/transactions:export", Administrators, Nothing, transactions::export::export, "Export transactions, newest first"),
+    endpoint!(GET "/usage", Administrators, Nothing, usage::all, "How everything was used"),
     endpoint!(GET "/status", Administrators, Nothing, status::show, "How this instance is doing"),
     endpoint!(POST "/reload", Administrators, Nothing, status::reload, "Read the key file now"),
     endpoint!(GET "/audit", Administrators, Nothing, audit::list, "Who changed what, newest first"),

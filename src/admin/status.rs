@@ -18,14 +18,21 @@ use crate::admin::openapi::types;
 use crate::admin::request::Call;
 use crate::admin::request::Outcome;
 use crate::admin::request::blocking;
+use crate::admin::usage;
+use crate::admin::usage::RebuildView;
 use crate::audit::Action;
 use crate::clock::Timestamp;
+use crate::config;
 use crate::health::Cause;
 use crate::key::KeyState;
 use crate::key::table::KeyTable;
 use crate::problem::Problem;
 use crate::store::seal::SealError;
 use crate::store::seal::SecretFile;
+use crate::transactions::totals::LogFiles;
+use crate::transactions::totals::LogProblem;
+use crate::transactions::totals::Totals;
+use crate::transactions::totals::log_files;
 
 /// How this instance is doing.
 #[derive(Serialize, ToSchema)]
@@ -42,6 +49,7 @@ pub(super) struct Status {
     key_file: KeyFile,
     secret_file: Secret,
     keys: Counts,
+    transactions: TransactionLog,
     /// What is wrong with the files that say who may administer.
     access_problems: Vec<FileProblem>,
 }
@@ -89,6 +97,39 @@ pub(super) struct Counts {
     expired: usize,
 }
 
+/// The transaction log, and how far the totals have it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TransactionLog {
+    /// Whether requests are recorded.
+    recording: bool,
+    folder: String,
+    /// Files in it, the one that is being written included.
+    #[schema(minimum = 0)]
+    files: usize,
+    /// What they hold.
+    #[schema(minimum = 0)]
+    bytes: u64,
+    /// When the oldest request in them began.
+    #[schema(required, format = DateTime)]
+    oldest_at: Option<String>,
+    rebuild: RebuildView,
+    /// What could not be read of the log at the start, or of its folder now.
+    #[schema(max_items = 101)]
+    problems: Vec<LogProblemView>,
+}
+
+/// What is wrong with a file of the log.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LogProblem)]
+pub(super) struct LogProblemView {
+    /// Its name.
+    file: String,
+    what: String,
+    /// Lines that were skipped, as far as they are known.
+    #[schema(minimum = 0)]
+    lines: u64,
+}
+
 /// The revision in force.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Reloaded {
@@ -105,12 +146,13 @@ pub(super) async fn show(call: Call) -> Outcome {
     );
     let (secret, file) = (call.shared.api.secret.clone(), reload.file.clone());
     let shared = Arc::clone(&call.shared);
-    let (keys, secret_file, writable, problems) = blocking(move || {
+    let (keys, secret_file, writable, transactions, problems) = blocking(move || {
         let problems = shared.access.problems();
         (
             counts(&table, now),
             looked_at(&secret),
             is_writable(&file),
+            transaction_log(&shared.api.config.transactions, &shared.api.totals),
             problems,
         )
     })
@@ -139,6 +181,7 @@ pub(super) async fn show(call: Call) -> Outcome {
         },
         secret_file,
         keys,
+        transactions,
         access_problems: file_problems(&named(problems)),
     }))
 }
@@ -194,6 +237,33 @@ fn looked_at(file: &SecretFile) -> Secret {
         name: name.to_string_lossy().into_owned(),
         state,
         detail,
+    }
+}
+
+fn transaction_log(config: &config::Transactions, totals: &Totals) -> TransactionLog {
+    let rebuild = totals.rebuild();
+    let shown_problem = |problem: &LogProblem| LogProblemView {
+        file: problem.file.clone(),
+        what: problem.what.clone(),
+        lines: problem.lines,
+    };
+    let mut problems: Vec<_> = rebuild.problems.iter().map(shown_problem).collect();
+    let files = log_files(&config.dir).unwrap_or_else(|error| {
+        problems.push(LogProblemView {
+            file: shown(&config.dir),
+            what: error.to_string(),
+            lines: 0,
+        });
+        LogFiles::default()
+    });
+    TransactionLog {
+        recording: config.enabled,
+        folder: shown(&config.dir),
+        files: files.files,
+        bytes: files.bytes,
+        oldest_at: files.oldest_at.map(|time| time.to_string()),
+        rebuild: usage::rebuild(&rebuild),
+        problems,
     }
 }
 

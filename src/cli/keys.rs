@@ -46,7 +46,7 @@ enum Output {
     /// Text for people.
     Table,
     /// Keys as the admin API shows them. What only the running keygate knows (last_used_at, requests_total,
-    /// refused_total) is null.
+    /// refused_total, requests_24h, hours) is null.
     Json,
 }
 

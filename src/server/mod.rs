@@ -6,6 +6,7 @@
 //! keygate-accept    accepts and hands out connections (with one worker: that worker does)
 //! keygate-worker-N  the data plane, each for itself
 //! the log's writer  see `transactions`
+//! keygate-totals    adds up what was recorded; keygate-rebuild reads the log's past for it, once
 //! ```
 
 mod control;
@@ -319,6 +320,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         secret,
         audit,
         metrics: Arc::clone(&metrics),
+        totals: log.totals().clone(),
         health: Arc::clone(&health),
         clock: clock.clone(),
     };

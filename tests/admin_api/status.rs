@@ -1,14 +1,18 @@
 //! `GET /status` and `POST /reload`: what keygate thinks of its files, and a reload that says what is wrong.
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::admin_api::Running;
 use crate::harness::SOON;
 use crate::harness::eventually;
 use crate::harness::setup::GOOD;
+use crate::harness::setup::Setup;
 use crate::harness::setup::entry;
 use crate::harness::setup::key_file;
 use crate::harness::setup::usual_keys;
+use crate::harness::setup::write_in_place;
+use crate::harness::upstream::Upstream;
 
 #[test]
 fn status_tells_of_files_keys_and_version() {
@@ -44,6 +48,46 @@ fn status_tells_of_files_keys_and_version() {
     assert!(
         !text.contains("/secret\":") && !text.contains("keygate-secret"),
         "{status}"
+    );
+}
+
+#[test]
+fn status_tells_of_the_transaction_log_and_what_is_wrong_with_it() {
+    let upstream = Upstream::fast();
+    let mut first = Setup::of(&upstream).admin("").spawn();
+    for _ in 0..3 {
+        assert_eq!(first.status(GOOD), 200);
+    }
+    first.signal(Signal::TERM);
+    assert!(first.wait().success());
+    let torn = "transactions-20260101T000000.000000Z.ndjson";
+    write_in_place(
+        &first.transactions_folder().join(torn),
+        "{\"time\":\"2026-01-01T00:00:00.000000Z\",\"request_id\":\"r1\",\"decision\":\"allowed\",\"end\":\"complete\"}\n\
+         {\"time\":\"2026-01-01T00:00:01.0",
+    );
+    let data = first.folder().join("data").display().to_string();
+    let second = Setup::of(&upstream)
+        .admin("")
+        .set("data_dir", data.clone())
+        .spawn();
+    let status = || second.admin().get("/status").expect(200).json()["transactions"].clone();
+    eventually("the log is read", SOON, || {
+        status()["rebuild"]["running"] == false
+    });
+    let log = status();
+    assert_eq!(
+        (&log["recording"], &log["files"]),
+        (&true.into(), &2.into()),
+        "{log}"
+    );
+    assert!(log["folder"].as_str().unwrap().starts_with(&data), "{log}");
+    assert!(log["bytes"].as_u64().unwrap() > 500, "{log}");
+    assert_eq!(log["oldest_at"], "2026-01-01T00:00:00.000000Z", "{log}");
+    assert_eq!(log["rebuild"]["records"], 4, "{log}");
+    assert_eq!(
+        log["problems"],
+        json!([{"file": torn, "what": "lines that are no records", "lines": 1}])
     );
 }
 

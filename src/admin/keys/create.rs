@@ -24,9 +24,9 @@ use crate::admin::keys::edit;
 use crate::admin::keys::edit::Step;
 use crate::admin::keys::json_bytes;
 use crate::admin::keys::set_tag;
+use crate::admin::keys::shown;
 use crate::admin::keys::view::KeyView;
 use crate::admin::keys::view::etag;
-use crate::admin::keys::view::view;
 use crate::admin::precondition::Conditions;
 use crate::admin::precondition::Verdict;
 use crate::admin::request::Call;
@@ -249,7 +249,7 @@ pub(super) fn with_token(
     warning: Option<String>,
 ) -> Response {
     let shown = KeyWithToken {
-        key: view(key, call.shared.api.clock.wall()),
+        key: shown(call, key),
         token: token.map(Token::expose),
         warning,
     };

@@ -1,6 +1,8 @@
 //! A page of keys over HTTP, and the cursor to the next one: opaque to clients, and bound to the order that it was
 //! made for. Not for: searching and sorting, which is `key::list`.
 
+use std::iter;
+
 use axum::http::HeaderValue;
 use axum::http::header;
 use base64::Engine;
@@ -68,12 +70,14 @@ pub(crate) async fn list(call: Call) -> Outcome {
     let (query, sort) = query(&parameters)?;
     let table = call.shared.api.keys.load_full();
     let now = call.shared.api.clock.wall();
+    let totals = call.shared.api.totals.clone();
     // A million keys take some 50 ms, which the control plane does not have.
     blocking(move || {
         let page = page(&table, &query, now);
+        let keys = iter::zip(&page.keys, totals.days(&page.keys));
         let revision = table.revision().to_string();
         let mut response = json(&Keys {
-            keys: page.keys.iter().map(|key| view(key, now)).collect(),
+            keys: keys.map(|(key, day)| view(key, now, day)).collect(),
             total: page.matching,
             next_cursor: page.next.map(|next| cursor(&sort, &next)),
             revision: revision.clone(),

@@ -18,6 +18,7 @@ use crate::key::KeyFields;
 use crate::key::TokenSource;
 use crate::key::rules::Rules;
 use crate::key::token::hex;
+use crate::transactions::totals::Day;
 
 /// A key, without its token.
 #[derive(Serialize, ToSchema)]
@@ -62,15 +63,21 @@ pub(crate) struct KeyView<'k> {
     /// Where Copy finds the token: a sealed copy, the key file itself, or nowhere.
     #[schema(schema_with = types::copy)]
     copy: &'static str,
-    /// By this process.
+    /// As far as the transaction log reaches back, or since this process started.
     #[schema(required, format = DateTime)]
     last_used_at: Option<String>,
-    /// Since this process started.
+    /// As far as the transaction log reaches back, or since this process started.
     #[schema(minimum = 0)]
     requests_total: u64,
     /// Of those, how many were refused.
     #[schema(minimum = 0)]
     refused_total: u64,
+    /// In the last 24 hours.
+    #[schema(minimum = 0)]
+    requests_24h: u64,
+    /// Of those, how many in each hour, the oldest first; the last one ends with the present minute.
+    #[schema(value_type = Vec<u64>, min_items = 24, max_items = 24)]
+    hours: Day,
 }
 
 /// What a key may do; a list that is absent allows everything.
@@ -95,8 +102,8 @@ pub(in crate::admin) struct Previous {
     expires_at: String,
 }
 
-/// The key as it is at `now`.
-pub(crate) fn view(key: &Key, now: Timestamp) -> KeyView<'_> {
+/// The key as it is at `now`, with its last day.
+pub(crate) fn view(key: &Key, now: Timestamp, day: Day) -> KeyView<'_> {
     let usage = key.usage().totals();
     KeyView {
         id: key.id().as_str(),
@@ -126,6 +133,8 @@ pub(crate) fn view(key: &Key, now: Timestamp) -> KeyView<'_> {
         last_used_at: usage.last_used_at.map(date),
         requests_total: usage.requests,
         refused_total: usage.refused,
+        requests_24h: day.iter().sum(),
+        hours: day,
     }
 }
 
@@ -329,7 +338,8 @@ mod tests {
         let mut fields = fields("a", "token-of-a");
         fields.sealed = Some("v1:sealed".into());
         let key = Arc::new(Key::new(fields));
-        let text = serde_json::to_string(&view(&key, Timestamp::from_micros(0))).unwrap();
+        let text =
+            serde_json::to_string(&view(&key, Timestamp::from_micros(0), Day::default())).unwrap();
         assert!(!text.contains("sha256"), "{text}");
         assert!(!text.contains("v1:"), "{text}");
         assert!(text.contains("\"copy\":\"sealed\""), "{text}");

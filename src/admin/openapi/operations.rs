@@ -124,7 +124,12 @@ fn read(path: &str) -> Operation {
             .answer(Answer::json(200, "Key", "The key").with(&[ETAG]))
             .answer(Answer::empty(304, "The client has it already").with(&[ETAG]))
             .codes(&[Code::MalformedRequest, Code::Stale]),
-        "/keys/{id}/usage" => get("keyUsage", "Usage", "How it was used").parameters(vec![id()]),
+        "/keys/{id}/usage" => get("keyUsage", "Usage", "How it was used")
+            .parameters(vec![id(), minutes()])
+            .codes(&[Code::MalformedRequest]),
+        "/usage" => get("usage", "AllUsage", "How everything was used")
+            .parameters(vec![minutes()])
+            .codes(&[Code::MalformedRequest]),
         "/keys:export" => {
             let format = json!({"type": "string", "enum": ["ndjson", "json", "yaml", "csv"], "default": "ndjson"});
             let content = [
@@ -457,6 +462,11 @@ fn cursor() -> Value {
 fn limit() -> Value {
     let number = json!({"type": "integer", "minimum": 1, "maximum": 200, "default": 50});
     query("limit", "The most that a page holds", &number)
+}
+
+fn minutes() -> Value {
+    let number = json!({"type": "integer", "minimum": 1, "maximum": 1440, "default": 1440});
+    query("minutes", "How many places the series have", &number)
 }
 
 fn query(name: &str, what: &str, schema: &Value) -> Value {

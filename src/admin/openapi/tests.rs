@@ -130,7 +130,8 @@ fn examples_of_bodies_are_accepted() {
 #[test]
 fn a_view_is_described_as_it_is_written() {
     let key = crate::key::Key::new(crate::key::tests::fields("a", "token-of-a"));
-    let view = crate::admin::keys::view::view(&key, crate::clock::Timestamp::from_micros(0));
+    let view =
+        crate::admin::keys::view::view(&key, crate::clock::Timestamp::from_micros(0), [0; 24]);
     let written = serde_json::to_value(&view).unwrap();
     let schema = &schemas()["Key"];
     let names: BTreeSet<_> = written.as_object().unwrap().keys().collect();

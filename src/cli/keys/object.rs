@@ -8,12 +8,22 @@ use crate::admin::keys::view::view;
 use crate::cli::print;
 use crate::clock::Timestamp;
 use crate::key::Key;
+use crate::transactions::totals::Day;
+
+/// What only the running keygate knows.
+const USE: [&str; 5] = [
+    "last_used_at",
+    "requests_total",
+    "refused_total",
+    "requests_24h",
+    "hours",
+];
 
 /// The key object of the admin API. What only the running keygate knows is null.
 pub(super) fn json(key: &Key, now: Timestamp) -> Value {
-    let mut object =
-        serde_json::to_value(view(key, now)).expect("a key is text, numbers and lists");
-    for name in ["last_used_at", "requests_total", "refused_total"] {
+    let mut object = serde_json::to_value(view(key, now, Day::default()))
+        .expect("a key is text, numbers and lists");
+    for name in USE {
         object[name] = Value::Null;
     }
     object

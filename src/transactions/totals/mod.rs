@@ -110,6 +110,13 @@ impl Totals {
         self.shared.book().all_totals(minutes, TOP_KEYS, now)
     }
 
+    /// The last day of a key.
+    #[must_use]
+    pub fn day(&self, key: &Key) -> Day {
+        let now = self.shared.clock.wall();
+        self.shared.book().day(key, now)
+    }
+
     /// The last day of each of these keys.
     #[must_use]
     pub fn days(&self, keys: &[Arc<Key>]) -> Vec<Day> {

@@ -8,7 +8,8 @@ use crate::clock::Timestamp;
 
 /// Minutes in a day, and in a series.
 pub const DAY_MINUTES: usize = 1_440;
-const HOUR_MINUTES: i64 = 60;
+const HOUR_MINUTES: usize = 60;
+const MINUTES_OF_HOUR: i64 = 60;
 const DAY_HOURS: i64 = 24;
 
 /// A minute, counted since 1970.
@@ -39,11 +40,11 @@ impl Minute {
     }
 
     pub(super) const fn hour(self) -> i64 {
-        self.0.div_euclid(HOUR_MINUTES)
+        self.0.div_euclid(MINUTES_OF_HOUR)
     }
 
     fn in_hour(self) -> usize {
-        usize::try_from(self.0.rem_euclid(HOUR_MINUTES)).expect("an hour has few minutes")
+        usize::try_from(self.0.rem_euclid(MINUTES_OF_HOUR)).expect("an hour has few minutes")
     }
 }
 
@@ -57,7 +58,7 @@ pub(super) struct Series<S> {
 #[derive(Debug)]
 struct Hour<S> {
     number: i64,
-    minutes: Box<[S; HOUR_MINUTES as usize]>,
+    minutes: Box<[S; HOUR_MINUTES]>,
 }
 
 impl<S> Default for Series<S> {
@@ -68,7 +69,7 @@ impl<S> Default for Series<S> {
 
 impl<S: Default> Series<S> {
     /// What an hour takes.
-    pub(super) const HOUR_BYTES: usize = size_of::<Hour<S>>() + size_of::<[S; 60]>();
+    pub(super) const HOUR_BYTES: usize = size_of::<Hour<S>>() + size_of::<[S; HOUR_MINUTES]>();
 
     /// What is kept of a minute, made if need be. The caller has asked whether it is kept.
     pub(super) fn at(&mut self, minute: Minute) -> &mut S {
@@ -111,7 +112,7 @@ impl<S: Default> Series<S> {
         minutes: usize,
     ) -> impl Iterator<Item = (usize, &S)> {
         self.hours.iter().flat_map(move |hour| {
-            let first = hour.number * HOUR_MINUTES - start.0;
+            let first = hour.number * MINUTES_OF_HOUR - start.0;
             (first..)
                 .zip(&*hour.minutes)
                 .filter_map(move |(place, kept)| {
