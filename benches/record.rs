@@ -7,6 +7,7 @@
 //! key's counters); into the file 2.6 million records a second, worker and writer together.
 
 use std::hint::black_box;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,9 @@ use keygate::config::WhenFull;
 use keygate::health::Health;
 use keygate::key::Key;
 use keygate::key::KeyFields;
+use keygate::key::live::publish;
+use keygate::key::table::KeyTable;
+use keygate::key::table::Revision;
 use keygate::key::token::Digest;
 use keygate::metrics::Metrics;
 use keygate::metrics::Sink;
@@ -39,6 +43,9 @@ use keygate::transactions::record::Target;
 
 /// What one round hands to the writer: less than its queue holds, so that nothing is dropped.
 const RECORDS: u64 = 20_000;
+
+/// What the log holds at a start: some 50 MiB.
+const PAST_RECORDS: u64 = 100_000;
 
 fn key() -> Arc<Key> {
     let digest = Digest::of(b"token-of-a-bench");
@@ -73,18 +80,17 @@ fn usual(clock: &Clock, key: &Arc<Key>, upstream: &Arc<str>) -> Record {
 }
 
 struct Setup {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     metrics: Arc<Metrics>,
     log: Log,
     recorder: Rc<Recorder>,
     clock: Clock,
 }
 
-fn setup(enabled: bool) -> Setup {
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let config = Transactions {
+fn config(folder: &Path, enabled: bool) -> Transactions {
+    Transactions {
         enabled,
-        dir: folder.path().to_owned(),
+        dir: folder.to_owned(),
         stdout: false,
         query: RecordedQuery::Names,
         client_ip: RecordedClientIp::Full,
@@ -95,13 +101,18 @@ fn setup(enabled: bool) -> Setup {
         rotate_age: Duration::from_secs(86_400),
         keep_size: 64 * 1024 * 1024,
         keep_age: Duration::from_secs(86_400),
-    };
+    }
+}
+
+fn setup(enabled: bool) -> Setup {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let config = config(folder.path(), enabled);
     let (metrics, clock) = (Metrics::new(1), Clock::system());
     let log = Log::start(&config, &metrics, &Health::new(), clock.clone())
         .expect("the folder is writable");
     let recorder = Rc::new(log.recorder(metrics.worker(0)));
     Setup {
-        _folder: folder,
+        folder,
         metrics,
         log,
         recorder,
@@ -140,7 +151,7 @@ fn writer(c: &mut Criterion) {
         b.iter_batched(
             || setup(true),
             |Setup {
-                 _folder: folder,
+                 folder,
                  metrics,
                  log,
                  recorder,
@@ -164,5 +175,48 @@ fn writer(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, worker, writer);
+/// The log's past into the totals, as after a restart.
+fn rebuild(c: &mut Criterion) {
+    let (key, upstream) = (key(), Arc::from("127.0.0.1:3000"));
+    let table = KeyTable::build(vec![Arc::clone(&key)], Revision::of(b"1")).expect("one key");
+    let keys = publish(table).1;
+    let Setup {
+        folder,
+        metrics,
+        log,
+        recorder,
+        clock,
+    } = setup(true);
+    for number in 1..=PAST_RECORDS {
+        drop(recorder.open(usual(&clock, &key, &upstream)));
+        if number % RECORDS == 0 {
+            recorder.flush();
+            let written = || metrics.dropped_so_far(Sink::File) == 0;
+            assert!(written(), "the queue holds a round");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    drop(recorder);
+    log.close();
+    let config = config(folder.path(), true);
+    let mut group = c.benchmark_group("record");
+    group
+        .throughput(Throughput::Elements(PAST_RECORDS))
+        .sample_size(10);
+    group.bench_function("read into the totals", |b| {
+        b.iter(|| {
+            let mut log = Log::start(&config, &metrics, &Health::new(), clock.clone())
+                .expect("the folder is writable");
+            log.rebuild(keys.clone());
+            while log.totals().rebuild().running {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert_eq!(log.totals().rebuild().records, PAST_RECORDS);
+            log.close();
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, worker, writer, rebuild);
 criterion_main!(benches);

@@ -268,7 +268,7 @@ impl Recorder {
         &self.clock
     }
 
-    /// Whether lines wait for a [`Recorder::flush`].
+    /// Whether anything waits for a [`Recorder::flush`].
     #[must_use]
     pub fn has_pending(&self) -> bool {
         self.pending.borrow().lines > 0 || self.totals.has_pending()

@@ -147,12 +147,9 @@ impl Book {
         key: Named<'_>,
         minute: Option<Minute>,
     ) -> bool {
-        if !self.keys.contains_key(id) {
-            self.keys.insert(id.clone(), Entry::new(key));
-        }
-        let Some(entry) = self.keys.get_mut(id) else {
-            return false; // it is there
-        };
+        // An id is copied faster than it is looked up twice.
+        let entry = self.keys.entry(id.clone());
+        let entry = entry.or_insert_with(|| Entry::new(key));
         match entry.of.followed_by(key) {
             Next::Same => {}
             Next::Known => entry.of = key.into(),
@@ -244,7 +241,7 @@ impl Entry {
 enum Next {
     /// Nothing new.
     Same,
-    /// The key was edited, or is known at last.
+    /// The key was edited.
     Known,
     /// The id has gone to another key.
     Another,
@@ -259,7 +256,8 @@ impl Of {
             }
             (Self::Key(_), Named::Key(_)) => Next::Another,
             (Self::Former(old), Named::Former(new)) if **old == *new => Next::Same,
-            (Self::Former(_), Named::Former(_) | Named::Key(_)) => Next::Known,
+            (Self::Former(_), Named::Former(_)) => Next::Known,
+            (Self::Former(_), Named::Key(_)) => Next::Another,
             // The log's records of a key that was deleted while they were read.
             (Self::Key(_), Named::Former(_)) => Next::Same,
         }

@@ -264,10 +264,15 @@ fn request(line: &[u8], table: &KeyTable) -> Option<Request> {
         let mut all = (0..).map_while(Reason::from_index);
         all.find(|reason| reason.as_str() == word)
     });
-    let id = entry.key_id.as_deref().and_then(|id| KeyId::parse(id).ok());
-    let key = id.as_ref().and_then(|id| table.get(id)).map(Arc::clone);
+    let began = entry.began()?;
+    let mut id = entry.key_id.as_deref().and_then(|id| KeyId::parse(id).ok());
+    let mut key = id.as_ref().and_then(|id| table.get(id)).map(Arc::clone);
+    if key.as_ref().and_then(|key| key.created_at()) > Some(began) {
+        // Of a key that had this id before: it counts among all requests only.
+        (id, key) = (None, None);
+    }
     let event = Event {
-        began: entry.began()?,
+        began,
         request_bytes: entry.request_bytes,
         response_bytes: entry.response_bytes,
         took_micros: entry.duration_us,

@@ -9,6 +9,7 @@ use std::time::Instant;
 use http::HeaderValue;
 
 use crate::health::Health;
+use crate::key::KeyFields;
 use crate::key::live::KeyReader;
 use crate::key::live::publish;
 use crate::key::table::KeyTable;
@@ -125,6 +126,36 @@ fn what_the_log_holds_adds_up_to_what_was_counted_live() {
         (500, 0, &[][..])
     );
     assert!(rebuild.bytes_total > 50_000 && rebuild.bytes_done == rebuild.bytes_total);
+    log.close();
+}
+
+#[test]
+fn records_from_before_a_key_was_made_are_of_another_that_had_its_id() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
+    let old = key("k_1", "one", true);
+    let (log, recorder) = start(folder.path(), &clock);
+    busy(&recorder, &clock, &[&old]);
+    let made = clock.wall();
+    let new = KeyFields {
+        created_at: Some(made),
+        ..old.to_fields()
+    };
+    let new = Arc::new(Key::new(new));
+    busy(&recorder, &clock, &[&new]);
+    let live = log.totals().clone();
+    drop(recorder);
+    log.close();
+    assert_eq!(live.key(&new, 1_440).counters.first_at, Some(made));
+
+    let again = Arc::new(Key::new(new.to_fields()));
+    let (mut log, _recorder) = start(folder.path(), &clock);
+    let found = rebuilt(&mut log, &[&again]);
+    assert_eq!(
+        found.key(&again, 1_440).counters,
+        live.key(&new, 1_440).counters
+    );
+    assert_eq!(again.usage().totals(), new.usage().totals());
+    assert_eq!(found.all(1).counters.requests, 1_000);
     log.close();
 }
 
