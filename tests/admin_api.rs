@@ -146,6 +146,21 @@ fn plain(value: &Value) -> Value {
     serde_json::from_str(&value.to_string().replace(".000000Z\"", "Z\"")).unwrap()
 }
 
+/// A key without how it was used, which is counted a moment after the request.
+fn without_use(key: &Value) -> Value {
+    let mut key = key.clone();
+    for member in [
+        "hours",
+        "last_used_at",
+        "refused_total",
+        "requests_24h",
+        "requests_total",
+    ] {
+        key[member].take();
+    }
+    key
+}
+
 /// The names of the keys in a list.
 fn names(list: &Value) -> Vec<&str> {
     list["keys"]
