@@ -22,12 +22,12 @@
 //! | 8 | [`cli`] | what people type: one file a command; the only place that prints |
 //! | 7 | [`server`] | assembly: from a checked config to a running gate, and back down in order |
 //! | 6 | [`proxy`] | the data plane: a request from its first byte to the last of its answer |
-//! | 6 | [`admin`] | the admin API: keys, their use, status and audit over HTTP |
+//! | 6 | [`admin`] | the admin API: keys, their use, transactions, status and audit over HTTP |
 //! | 6 | [`telemetry`] | `/livez`, `/readyz`, `/metrics`, and `POST /drain` for this machine |
 //! | 5 | [`audit`] | who changed what, when, and from where |
 //! | 5 | [`auth`] | may this request pass? Pure: head, address, table and time in, verdict out |
 //! | 5 | [`store`] | where keys are kept: the file, its text, its edits, and the one task that follows it |
-//! | 5 | [`transactions`] | one record for every request, the thread that writes them, and what they add up to |
+//! | 5 | [`transactions`] | one record for every request: written, read back, and added up |
 //! | 4 | [`net`] | sockets, accepting, time limits without timers; knows no HTTP |
 //! | 3 | [`config`] | keygate.yaml, flags and environment: from text to checked values |
 //! | 3 | [`watch`] | notices that files changed and are at rest |

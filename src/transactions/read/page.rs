@@ -67,7 +67,7 @@ pub(super) fn page_of(
     Page {
         lines,
         next: search.place().filter(|_| !is_over),
-        searched_to: search.searched_to(),
+        searched_to: search.oldest,
         skipped: search.skipped,
         unreadable: search.unreadable,
     }

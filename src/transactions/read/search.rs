@@ -19,7 +19,6 @@ use crate::transactions::read::sieve::Line;
 use crate::transactions::read::sieve::Sieve;
 use crate::transactions::read::sieve::Verdict;
 use crate::transactions::read::sieve::moment;
-use crate::transactions::read::sieve::time_of;
 
 /// How much is read at once. A line that is longer was not written by keygate.
 pub(super) const BLOCK_BYTES: usize = 256 * 1024;
@@ -36,8 +35,8 @@ pub(super) struct Search {
     /// Lines that are none.
     pub(super) skipped: u64,
     pub(super) unreadable: Vec<Unreadable>,
-    /// Text of the time of the oldest line that was looked at.
-    pub(super) oldest: Option<Vec<u8>>,
+    /// The time of the oldest line that was looked at.
+    pub(super) oldest: Option<Timestamp>,
     /// Bytes that were read.
     pub(super) bytes: u64,
 }
@@ -225,7 +224,7 @@ impl Search {
                     taken += 1;
                     if taken == room {
                         open.end = start + (first + line.start) as u64;
-                        self.oldest = time_of(bytes).map(<[u8]>::to_vec).or(self.oldest.take());
+                        self.oldest = moment(bytes).or(self.oldest);
                         return;
                     }
                 }
@@ -234,11 +233,6 @@ impl Search {
             }
         }
         open.end = start + first as u64;
-        self.oldest = time_of(lines).map(<[u8]>::to_vec).or(self.oldest.take());
-    }
-
-    /// The moment of the oldest line that was looked at.
-    pub(super) fn searched_to(&self) -> Option<Timestamp> {
-        moment(self.oldest.as_deref()?)
+        self.oldest = moment(lines).or(self.oldest);
     }
 }

@@ -145,7 +145,7 @@ fn is_shaped(line: &[u8]) -> bool {
 }
 
 /// The text of the time, where it has the usual width: such texts are in the order of their times.
-pub(super) fn time_of(line: &[u8]) -> Option<&[u8]> {
+fn time_of(line: &[u8]) -> Option<&[u8]> {
     let (time, quote) = line
         .get(LINE_START.len()..TIME_END)?
         .split_at(TIME_END - LINE_START.len() - 1);
@@ -163,7 +163,7 @@ fn fold<'f>(block: &[u8], folded: &'f mut Vec<u8>) -> &'f [u8] {
 /// The needles of a filter, the rarest first as far as one can know.
 fn needles(filter: &Filter) -> Vec<Needle> {
     let mut needles = Vec::new();
-    let mut add = |bytes: Vec<u8>| needles.push(Needle::of(bytes, false));
+    let mut add = |bytes: Vec<u8>| needles.push(Needle::of(&bytes, false));
     if let Some(id) = &filter.request_id {
         add(whole("\"request_id\":\"", id));
     }
@@ -204,15 +204,15 @@ fn needles(filter: &Filter) -> Vec<Needle> {
         let bytes = spelt(text).to_ascii_lowercase();
         // A request id or a key is rarer than any text.
         let behind = usize::from(filter.request_id.is_some()) + usize::from(filter.key.is_some());
-        needles.insert(behind, Needle::of(bytes, true));
+        needles.insert(behind, Needle::of(&bytes, true));
     }
     needles
 }
 
 impl Needle {
-    fn of(bytes: Vec<u8>, is_folded: bool) -> Self {
+    fn of(bytes: &[u8], is_folded: bool) -> Self {
         Self {
-            finder: Finder::new(&bytes).into_owned(),
+            finder: Finder::new(bytes).into_owned(),
             is_folded,
         }
     }
@@ -269,7 +269,7 @@ fn common_start(network: ipnet::IpNet) -> String {
     }
 }
 
-/// The moment that a time's text says.
-pub(super) fn moment(time: &[u8]) -> Option<Timestamp> {
-    Timestamp::parse(str::from_utf8(time).ok()?).ok()
+/// The time of the line that these bytes begin with.
+pub(super) fn moment(line: &[u8]) -> Option<Timestamp> {
+    Timestamp::parse(str::from_utf8(time_of(line)?).ok()?).ok()
 }
