@@ -277,7 +277,13 @@ fn an_export_has_all_that_match_and_is_noted() {
     assert!(table.starts_with("time,lost,request_id,"), "{table}");
     assert_eq!(table.lines().count(), 42);
     assert!(table.contains(",'=1+1,"), "{table}");
-    assert_eq!(export("?format=csv&key=nobody").text().lines().count(), 1);
+    assert_eq!(
+        export("?format=csv&key=nobody&search=secret")
+            .text()
+            .lines()
+            .count(),
+        1
+    );
 
     let events = running
         .admin
@@ -286,7 +292,7 @@ fn an_export_has_all_that_match_and_is_noted() {
         .json();
     let events = events["events"].as_array().unwrap();
     assert_eq!(events.len(), 4);
-    assert_eq!(events[0]["detail"], "format=csv&key=nobody");
+    assert_eq!(events[0]["detail"], "key=nobody, search=…");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::admin::pieces;
 use crate::admin::pieces::Pieces;
 use crate::admin::request::Call;
 use crate::admin::request::Outcome;
+use crate::admin::request::Parameters;
 use crate::admin::request::blocking;
 use crate::admin::transactions::filter;
 use crate::admin::transactions::response;
@@ -18,6 +19,7 @@ use crate::admin::transactions::seat;
 use crate::admin::transactions::with_filters;
 use crate::audit::Action;
 use crate::transactions::read;
+use crate::transactions::read::Filter;
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +54,7 @@ pub(in crate::admin) async fn export(call: Call) -> Outcome {
         .choice("format", &SHAPES)?
         .unwrap_or(Shape::Ndjson);
     let seat = seat(&call)?;
-    let detail = call.query.clone().filter(|query| !query.is_empty());
+    let detail = noted(&parameters);
     call.note(Action::TransactionsExported, (None, None), detail)
         .await?;
     let config = Arc::clone(&call.shared.api.config);
@@ -77,4 +79,17 @@ pub(in crate::admin) async fn export(call: Call) -> Outcome {
         .headers_mut()
         .insert(header::CONTENT_DISPOSITION, name);
     Ok(response)
+}
+
+/// What was asked for, as the audit log has it. Somebody may search for a token: texts of searches are left out.
+fn noted(parameters: &Parameters) -> Option<String> {
+    let given = Filter::NAMES.into_iter().filter_map(|name| {
+        let text = match name {
+            "search" => parameters.text(name).map(|_| "…"),
+            _ => parameters.text(name),
+        };
+        Some(format!("{name}={}", text?))
+    });
+    let given: Vec<_> = given.collect();
+    (!given.is_empty()).then(|| given.join(", "))
 }

@@ -124,14 +124,22 @@ impl Watcher {
             if let Err(over) = self.keep_alive(&follow).await {
                 return over;
             }
-            while !more && !follow.is_behind() {
-                tokio::select! {
-                    () = sleep(LOOK_EVERY) => {}
-                    () = self.frames.closed() => return Over,
-                }
-                if let Err(over) = self.keep_alive(&follow).await {
-                    return over;
-                }
+            if !more && let Err(over) = self.wait_for_more(&follow).await {
+                return over;
+            }
+        }
+    }
+
+    /// Until there may be something to read: a pause at least, since a file that cannot be opened is there all the time.
+    async fn wait_for_more(&mut self, follow: &Follow) -> Result<(), Over> {
+        loop {
+            tokio::select! {
+                () = sleep(LOOK_EVERY) => {}
+                () = self.frames.closed() => return Err(Over),
+            }
+            self.keep_alive(follow).await?;
+            if follow.is_behind() {
+                return Ok(());
             }
         }
     }
