@@ -2,6 +2,7 @@
 //! stdout, what is worth knowing about them to stderr. Not for: how the log is read, which is `transactions::read`.
 
 mod row;
+mod shown;
 mod why;
 
 use std::collections::VecDeque;
@@ -13,13 +14,14 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::Subcommand;
-use clap::ValueEnum;
 
 use crate::cli::keys::Failure;
 use crate::cli::keys::PlaceArgs;
 use crate::cli::keys::configuration;
 use crate::cli::print;
-use crate::cli::transactions::row::Rows;
+use crate::cli::transactions::shown::Output;
+use crate::cli::transactions::shown::Shown;
+use crate::cli::transactions::shown::Told;
 use crate::clock::Clock;
 use crate::transactions::read::Event;
 use crate::transactions::read::Filter;
@@ -27,8 +29,6 @@ use crate::transactions::read::Follow;
 use crate::transactions::read::PAGE_RECORDS_MAX;
 use crate::transactions::read::Page;
 use crate::transactions::read::Place;
-use crate::transactions::read::csv_header;
-use crate::transactions::read::csv_rows;
 use crate::transactions::read::page;
 
 pub(super) use crate::cli::transactions::row::HEADING;
@@ -124,19 +124,6 @@ struct FilterArgs {
     search: Option<String>,
 }
 
-/// For people or for programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// A short line for each record.
-    Table,
-    /// One list of records.
-    Json,
-    /// Records as they stand in the log, one a line.
-    Ndjson,
-    /// A table for spreadsheets, all fields.
-    Csv,
-}
-
 pub(super) fn run(args: TransactionsArgs) -> ExitCode {
     match carry_out(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -157,7 +144,7 @@ fn carry_out(args: TransactionsArgs) -> Result<(), Failure> {
     let mut shown = Shown::begin(args.output, args.follow)?;
     if args.follow {
         let before = args.limit.unwrap_or(RECORDS_BEFORE);
-        return follow(&folder, filter, before, &mut shown, &clock);
+        return follow(&folder, &filter, before, &mut shown, &clock);
     }
     let limit = args
         .limit
@@ -207,7 +194,7 @@ fn pages(
 
 fn follow(
     folder: &Path,
-    filter: Filter,
+    filter: &Filter,
     before: usize,
     shown: &mut Shown,
     clock: &Clock,
@@ -216,7 +203,7 @@ fn follow(
     let mut last = VecDeque::new();
     pages(
         folder,
-        &filter,
+        filter,
         Some(follow.place()),
         before,
         clock,
@@ -243,8 +230,11 @@ fn follow(
                 ),
             }
         }
-        while !more && !follow.is_behind() {
+        // A pause at least: a file that cannot be opened is there all the time.
+        let mut waits = !more;
+        while waits {
             thread::sleep(PAUSE);
+            waits = !follow.is_behind();
         }
     }
     Ok(())
@@ -272,98 +262,5 @@ impl FilterArgs {
             what: format!("--{}: {}", error.name.replace('_', "-"), error.what),
             hint: None,
         })
-    }
-}
-
-/// Records on their way to stdout.
-struct Shown {
-    output: Output,
-    rows: Rows,
-    count: usize,
-}
-
-impl Shown {
-    fn begin(output: Output, endless: bool) -> Result<Self, Failure> {
-        match output {
-            Output::Json if endless => {
-                return Err(Failure::Use {
-                    what: "--output json: a list has an end, and --follow has none".to_owned(),
-                    hint: Some("use --output ndjson"),
-                });
-            }
-            Output::Csv => print::raw(&csv_header()),
-            Output::Table | Output::Json | Output::Ndjson => {}
-        }
-        Ok(Self {
-            output,
-            rows: Rows::default(),
-            count: 0,
-        })
-    }
-
-    fn lines(&mut self, lines: &[String]) {
-        match self.output {
-            Output::Table => lines.iter().for_each(|line| self.rows.print(line)),
-            Output::Ndjson => lines.iter().for_each(|line| as_it_stands(line)),
-            Output::Csv => print::raw(&csv_rows(lines)),
-            Output::Json => {
-                for (at, line) in lines.iter().enumerate() {
-                    print::raw(if self.count + at == 0 { b"[\n" } else { b",\n" });
-                    print::raw(line.as_bytes());
-                }
-            }
-        }
-        self.count += lines.len();
-    }
-
-    fn end(&self) {
-        if self.output == Output::Json {
-            print::raw(if self.count == 0 { b"[]\n" } else { b"\n]\n" });
-        }
-    }
-}
-
-/// For programs as it is. On a terminal nothing may act, whoever has written the line.
-fn as_it_stands(line: &str) {
-    match print::width() {
-        Some(_) => print::line(print::seen(line)),
-        None => print::line(line),
-    }
-}
-
-/// What is worth knowing about pages.
-#[derive(Default)]
-struct Told {
-    skipped: u64,
-    unreadable: Vec<String>,
-}
-
-impl Told {
-    fn note(&mut self, page: &Page) {
-        self.skipped += page.skipped;
-        for file in &page.unreadable {
-            let what = format!("cannot read {}: {}", file.file, file.why);
-            if !self.unreadable.contains(&what) {
-                self.unreadable.push(what);
-            }
-        }
-    }
-
-    fn say(&self, count: usize, more: bool, asked: bool) {
-        self.unreadable.iter().for_each(print::note);
-        match self.skipped {
-            0 => {}
-            1 => print::note("1 line of the log is none, and was skipped"),
-            skipped => print::note(format_args!(
-                "{skipped} lines of the log are none, and were skipped"
-            )),
-        }
-        if count == 0 {
-            print::note("no transactions");
-        } else if more && !asked {
-            print::note(format_args!(
-                "the newest {count}: --limit or --all shows more"
-            ));
-        }
     }
 }

@@ -41,7 +41,7 @@ pub(in crate::cli) fn short(entry: &Entry<'_>, width: Option<usize>) -> String {
     let time = entry.time.get(11..19).unwrap_or_default();
     let status = entry
         .status
-        .map_or("-".to_owned(), |status| status.to_string());
+        .map_or_else(|| "-".to_owned(), |status| status.to_string());
     // Why it did not end as usual, or the key that was used.
     let who = entry.reason.as_deref().or(entry.key_name.as_deref());
     let took = took(entry.duration_us);

@@ -14,10 +14,8 @@ use crate::transactions::read::Check;
 use crate::transactions::read::Entry;
 use crate::transactions::read::Filter;
 use crate::transactions::read::Outcome;
+use crate::transactions::read::PAGE_RECORDS_MAX;
 use crate::transactions::read::checks;
-
-/// More records with one id are not counted.
-const RECORDS_MAX: usize = 1_000;
 
 pub(super) fn why(
     folder: &Path,
@@ -30,11 +28,11 @@ pub(super) fn why(
         folder,
         &Filter::request(request_id),
         None,
-        RECORDS_MAX,
+        PAGE_RECORDS_MAX,
         clock,
         |page| {
             lines.extend_from_slice(&page.lines);
-            true
+            lines.is_empty() // what is older than the page that has it is not searched
         },
     );
     let found = lines
