@@ -67,7 +67,7 @@ fn transaction_parameters(more: impl IntoIterator<Item = Value>) -> Vec<Value> {
     let decisions = json!({"type": "string", "enum": Decision::ALL.map(Decision::as_str)});
     let reasons: Vec<_> = Reason::all().map(Reason::as_str).collect();
     let reasons = json!({"type": "string", "enum": reasons});
-    let status = json!({"type": "string", "pattern": "^[1-5]([0-9][0-9]|[xX][xX])$"});
+    let status = json!({"type": "string", "pattern": "^([1-5]([0-9][0-9]|[xX][xX]))?$"});
     let time = "A date, or a duration back from now such as 1h";
     let filters = [
         query("key", "The id or the name of the key, at the time", &text),
