@@ -81,3 +81,28 @@ impl Usage {
         self.0.get_or_init(Arc::default)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_noted_late_does_not_move_the_last_use_back() {
+        let usage = Usage::default();
+        for micros in [5, 7, 6] {
+            usage.note(Timestamp::from_micros(micros), false);
+        }
+        let totals = usage.totals();
+        assert_eq!(totals.last_used_at, Some(Timestamp::from_micros(7)));
+        assert_eq!(totals.requests, 3);
+    }
+
+    #[test]
+    fn counters_that_are_shared_are_of_the_same_key_and_others_are_not() {
+        let (old, other) = (Usage::default(), Usage::default());
+        assert!(!old.is_of_the_same_key(&other), "nothing was noted");
+        let new = old.shared();
+        other.note(Timestamp::from_micros(1), false);
+        assert!(old.is_of_the_same_key(&new) && !old.is_of_the_same_key(&other));
+    }
+}

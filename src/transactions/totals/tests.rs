@@ -281,20 +281,24 @@ fn a_log_that_is_off_counts_and_reads_nothing() {
     assert_eq!(totals.key(&quiet, 1).counters.requests, 167);
 }
 
+/// Hands over far more than there is room for, while the book is held; how many.
+fn overrun(recorder: &Recorder, clock: &Clock) -> u64 {
+    let all = 64 * 1_024 + 1_024 + 8 * 1_024 + 5_000;
+    for _ in 0..all {
+        let id = HeaderValue::from_static("r");
+        let record = Record::begin(clock.now(), clock.wall(), id);
+        recorder.totals.note(Event::of(&record, Duration::ZERO));
+    }
+    all
+}
+
 #[test]
 fn more_than_the_thread_can_take_is_counted_as_lost_and_nobody_waits() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
     let (log, recorder) = start(folder.path(), &clock);
     let totals = log.totals().clone();
-    let reading = totals.shared.book(); // for so long that it takes far more than there is room for
-    let all = 64 * 1_024 + 1_024 + 8 * 1_024 + 5_000;
-    for _ in 0..all {
-        let event = Event::of(
-            &Record::begin(clock.now(), clock.wall(), HeaderValue::from_static("r")),
-            Duration::ZERO,
-        );
-        recorder.totals.note(event);
-    }
+    let reading = totals.shared.book();
+    let all = overrun(&recorder, &clock);
     let lost = totals.lost();
     assert!((5_000..=6_024).contains(&lost), "{lost}");
     drop(reading);
@@ -306,4 +310,19 @@ fn more_than_the_thread_can_take_is_counted_as_lost_and_nobody_waits() {
     log.close();
     assert_eq!(totals.all(1).counters.requests + totals.lost(), all);
     assert_eq!(totals.lost(), lost);
+}
+
+#[test]
+fn what_a_worker_cannot_hand_over_at_its_end_is_counted_as_lost() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
+    let (log, recorder) = start(folder.path(), &clock);
+    let totals = log.totals().clone();
+    let reading = totals.shared.book();
+    let all = overrun(&recorder, &clock);
+    let lost = totals.lost();
+    drop(recorder);
+    assert_eq!(totals.lost(), lost + 8 * 1_024);
+    drop(reading);
+    log.close();
+    assert_eq!(totals.all(1).counters.requests + totals.lost(), all);
 }

@@ -118,6 +118,7 @@ fn requests_are_counted_by_what_became_of_them() {
         (5, 2, Some(now))
     );
     assert_eq!(book.all.requests, 6);
+    assert_eq!(book.all.reasons().map(|(_, count)| count).sum::<u64>(), 3);
     assert_eq!(book.decisions.requests, [3, 2, 0, 0, 1]);
     assert_eq!(book.decisions.would_refuse[Refusal::Expired.index()], 1);
     let all = book.all_totals(1, 10, now);
@@ -197,6 +198,7 @@ fn what_is_late_or_of_the_future_counts_without_a_minute() {
     let minutes = book.key_totals(&one, 1_440, now).minutes;
     assert_eq!(minutes.iter().map(|counts| counts.requests).sum::<u32>(), 1);
     assert_eq!(minutes.last().unwrap().requests, 1);
+    assert_eq!(book.hours, 1, "the others take no memory");
 }
 
 #[test]
@@ -249,6 +251,9 @@ fn the_longest_unused_lose_their_series_first_and_then_their_place() {
         .filter(|n| book.entry(&keys[*n]).unwrap().minutes.hours() == 0)
         .collect();
     assert_eq!(without, [1, 2], "key 0 was used since");
+    let top = book.all_totals(1, 3, clock.wall()).top;
+    let top: Vec<_> = top.iter().map(|key| (&*key.id, key.requests)).collect();
+    assert_eq!(top, [("k_00", 2), ("k_03", 1), ("k_04", 1)]);
     assert_eq!(book.entry(&keys[1]).unwrap().counters.requests, 1);
     for key in &keys[17..] {
         clock.advance(Duration::from_secs(1));
