@@ -149,6 +149,12 @@ impl LogFile {
         }
     }
 
+    /// Whether it is being written, and nothing is in it yet.
+    pub(super) fn has_no_line_yet(&self) -> bool {
+        let opened = self.opened.as_ref();
+        opened.is_some_and(|file| file.metadata().is_ok_and(|data| data.len() == 0))
+    }
+
     /// Once.
     pub(super) fn open(&mut self) -> io::Result<File> {
         self.opened
@@ -161,9 +167,9 @@ impl LogFile {
 /// an empty log.
 pub(super) fn list(folder: &Path) -> (Vec<LogFile>, Vec<Unreadable>) {
     let mut unreadable = Vec::new();
-    // The one that is written first: if it is closed in the meantime it is found twice, and never not at all.
+    // The one that is written first: what is closed in the meantime is found twice, and never not at all.
     let written = folder.join(FILE_NAME);
-    let current = open_current(&written).unwrap_or_else(|error| {
+    let mut current = open_current(&written).unwrap_or_else(|error| {
         unreadable.push(Unreadable::new(&written, &error));
         None
     });
@@ -174,8 +180,12 @@ pub(super) fn list(folder: &Path) -> (Vec<LogFile>, Vec<Unreadable>) {
         });
         Vec::new()
     });
-    if let Some(current) = &current {
-        closed.retain(|file| file.inode != current.inode);
+    // Then it is a closed file like others, and those behind it may have been closed as well.
+    if let Some(open) = &mut current
+        && let Some(same) = closed.iter_mut().find(|file| file.inode == open.inode)
+    {
+        same.opened = open.opened.take();
+        current = None;
     }
     let files = current.into_iter().chain(closed).collect();
     (files, unreadable)

@@ -213,7 +213,7 @@ impl Follow {
         let is_next = |file: &LogFile| {
             let is_newer = match file.closed_at {
                 Some(at) => behind.is_none_or(|behind| at > behind),
-                None => own.is_none() || file.path.metadata().is_ok_and(|data| data.len() > 0),
+                None => own.is_none() || !file.has_no_line_yet(),
             };
             Some(file.inode) != own && is_newer
         };

@@ -3,6 +3,7 @@
 
 mod following;
 mod properties;
+mod racing;
 
 use std::fs;
 use std::fs::OpenOptions;

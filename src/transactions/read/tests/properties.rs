@@ -22,7 +22,9 @@ use crate::refusal::Reason;
 use crate::transactions::line::Second;
 use crate::transactions::line::Spelling;
 use crate::transactions::read::Entry;
+use crate::transactions::read::Event;
 use crate::transactions::read::Filter;
+use crate::transactions::read::Follow;
 use crate::transactions::record::Record;
 use crate::transactions::record::Target;
 
@@ -182,4 +184,48 @@ proptest! {
         prop_assert_eq!(found.lines, plain);
         prop_assert_eq!(found.skipped, 0);
     }
+
+    #[test]
+    fn whatever_stands_in_a_file_is_read_to_its_end(
+        pieces in proptest::collection::vec(piece(), 0..30),
+        given in filter(),
+        closed in any::<bool>(),
+    ) {
+        let log = Log::new();
+        log.append(pieces.concat());
+        log.clock.advance(Duration::from_secs(60)); // a file is closed after its records
+        if closed {
+            log.rotate();
+            log.append("");
+        }
+        let filter = Filter::parse(given.iter().copied(), log.clock.wall()).unwrap();
+        let found = crate::transactions::read::page(log.folder(), &filter, None, 200, &log.clock);
+        prop_assert_eq!(found.next, None);
+        let mut follow = Follow::from_beginning(log.folder(), filter);
+        let mut events = Vec::new();
+        while follow.read(&mut events).unwrap() {}
+        let mut followed: Vec<String> = events
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::Record { line, .. } => Some(line),
+                Event::Gap => None,
+            })
+            .collect();
+        followed.reverse();
+        prop_assert_eq!(found.lines, followed, "forwards as backwards");
+    }
+}
+
+/// A line, or what is nearly one.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let line = r#"{"time":"2026-11-25T10:00:04.000000Z","request_id":"r-1","decision":"allowed","key_id":"k_1","path":"/v1/users","status":200,"end":"complete"}"#;
+    let whole = Just([line.as_bytes(), b"\n"].concat());
+    let half = (0..line.len()).prop_map(move |at| line.as_bytes()[..at].to_vec());
+    prop_oneof![
+        whole,
+        half,
+        Just(b"\n".to_vec()),
+        proptest::collection::vec(any::<u8>(), 0..40),
+        Just(vec![0; 300_000]),
+    ]
 }
