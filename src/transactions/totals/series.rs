@@ -113,12 +113,9 @@ impl<S: Default> Series<S> {
     ) -> impl Iterator<Item = (usize, &S)> {
         self.hours.iter().flat_map(move |hour| {
             let first = hour.number * MINUTES_OF_HOUR - start.0;
-            (first..)
-                .zip(&*hour.minutes)
-                .filter_map(move |(place, kept)| {
-                    let place = usize::try_from(place).ok().filter(|place| *place < minutes);
-                    Some((place?, kept))
-                })
+            let before = usize::try_from(-first).unwrap_or(0).min(HOUR_MINUTES);
+            let place = usize::try_from(first).unwrap_or(0);
+            (place..minutes).zip(&hour.minutes[before..])
         })
     }
 }
