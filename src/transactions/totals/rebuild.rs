@@ -65,6 +65,9 @@ pub struct LogProblem {
 impl Past {
     /// Reads it, in a thread of its own. `keys` says whose records they are.
     pub(in crate::transactions) fn rebuild(self, totals: &Totals, keys: KeyReader) {
+        if self.bytes() == 0 && self.unreadable.is_none() {
+            return; // a first start needs no thread for it
+        }
         let shared = &totals.shared;
         {
             let mut rebuild = shared.rebuild();
