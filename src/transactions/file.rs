@@ -347,7 +347,7 @@ fn tell_lost(lines: &mut Vec<u8>, lost: u64) {
 }
 
 /// When the first line of the file was begun: the age of a file that an earlier process left.
-fn first_time(file: &File) -> Option<Timestamp> {
+pub(super) fn first_time(file: &File) -> Option<Timestamp> {
     let mut start = [0; TIME_END];
     file.read_exact_at(&mut start, 0).ok()?;
     let start = std::str::from_utf8(&start).ok()?;

@@ -304,8 +304,8 @@ impl Recorder {
             })
     }
 
-    /// Writes the line. Returns the number of its batch, if the request has to wait for that.
-    fn record(&self, record: &Record) -> Option<u64> {
+    /// Counts the request and writes its line. Returns the number of the batch, if the request has to wait for that.
+    fn record(&self, record: &mut Record) -> Option<u64> {
         let duration = self.clock.now().saturating_duration_since(record.started);
         let status = record.status.unwrap_or(0);
         self.metrics.request(
@@ -316,7 +316,12 @@ impl Recorder {
             record.upstream_time,
         );
         self.metrics.request_ended();
-        self.totals.note(totals::Event::of(record, duration));
+        let waits_for = self.write(record, duration);
+        self.totals.note(totals::Event::of(record, duration)); // takes the key
+        waits_for
+    }
+
+    fn write(&self, record: &Record, duration: Duration) -> Option<u64> {
         let file = self.file.as_ref().filter(|_| !self.skips(record))?;
         self.metrics.transaction_recorded();
         let pending = &mut *self.pending.borrow_mut();
@@ -437,11 +442,13 @@ impl Transaction {
     /// Records it, ahead of the end of an answer that will wait for the receipt. None: there is nothing to wait for.
     pub(crate) fn record(mut self) -> Option<Receipt> {
         self.is_recorded = true;
-        self.recorder.record(&self.record).map(|number| Receipt {
-            recorder: Rc::clone(&self.recorder),
-            number,
-            registered: None,
-        })
+        self.recorder
+            .record(&mut self.record)
+            .map(|number| Receipt {
+                recorder: Rc::clone(&self.recorder),
+                number,
+                registered: None,
+            })
     }
 }
 
@@ -467,7 +474,7 @@ impl Drop for Transaction {
         if std::thread::panicking() && self.record.error.is_none() {
             self.record.error = Some("keygate panicked while serving this request".into());
         }
-        self.recorder.record(&self.record); // nobody is left to wait
+        self.recorder.record(&mut self.record); // nobody is left to wait
     }
 }
 

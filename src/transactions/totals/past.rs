@@ -5,20 +5,13 @@
 use std::fs;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
 
 use crate::clock::Timestamp;
-use crate::transactions::line::LINE_START;
-use crate::transactions::line::TIME_END;
-
-/// The file that is being written.
-const CURRENT: &str = "transactions.ndjson";
-/// Around the moment in the name of a closed file.
-const CLOSED: (&str, &str) = ("transactions-", ".ndjson");
-/// `20261123T100000.123456Z`, a digit for each `0`.
-const MOMENT: &[u8] = b"00000000T000000.000000Z";
+use crate::transactions::closed;
+use crate::transactions::file::FILE_NAME;
+use crate::transactions::file::first_time;
 
 /// The files of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +30,9 @@ pub struct LogFiles {
 /// When the folder cannot be read; one that is not there holds none.
 pub fn log_files(folder: &Path) -> io::Result<LogFiles> {
     let found = find(folder)?;
-    let oldest = found.iter().find_map(|(path, _)| first_time(path));
+    let oldest = found
+        .iter()
+        .find_map(|(path, _)| first_time(&File::open(path).ok()?));
     Ok(LogFiles {
         files: found.len(),
         bytes: found.iter().map(|(_, bytes)| bytes).sum(),
@@ -64,7 +59,7 @@ impl Past {
             Ok(found) => past.closed = found,
             Err(error) => past.unreadable = Some((folder.to_owned(), error)),
         }
-        let current = |(path, _): &mut (PathBuf, u64)| path.ends_with(CURRENT);
+        let current = |(path, _): &mut (PathBuf, u64)| path.ends_with(FILE_NAME);
         if let Some((path, _)) = past.closed.pop_if(current) {
             match File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file))) {
                 Ok((bytes, file)) => past.current = Some((path, file, bytes)),
@@ -94,7 +89,7 @@ fn find(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
         let name = entry.file_name();
         let is_ours = name
             .to_str()
-            .is_some_and(|name| name == CURRENT || is_closed(name));
+            .is_some_and(|name| name == FILE_NAME || closed::stamp_of(name).is_some());
         // One that goes at this moment is none.
         if let Some(metadata) = entry.metadata().ok().filter(|it| is_ours && it.is_file()) {
             found.push((entry.path(), metadata.len()));
@@ -103,27 +98,6 @@ fn find(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
     // By name: "-" comes before ".", so that the current one is the last.
     found.sort_unstable();
     Ok(found)
-}
-
-fn is_closed(name: &str) -> bool {
-    let (before, behind) = CLOSED;
-    let moment = name
-        .strip_prefix(before)
-        .and_then(|rest| rest.strip_suffix(behind));
-    let matches = |(found, wanted): (u8, &u8)| match wanted {
-        b'0' => found.is_ascii_digit(),
-        other => found == *other,
-    };
-    moment.is_some_and(|moment| {
-        moment.len() == MOMENT.len() && moment.bytes().zip(MOMENT).all(matches)
-    })
-}
-
-fn first_time(path: &Path) -> Option<Timestamp> {
-    let mut start = [0; TIME_END];
-    File::open(path).ok()?.read_exact_at(&mut start, 0).ok()?;
-    let start = std::str::from_utf8(&start).ok()?;
-    Timestamp::parse(start.strip_prefix(LINE_START)?.strip_suffix('"')?).ok()
 }
 
 #[cfg(test)]
@@ -186,14 +160,14 @@ mod tests {
     #[test]
     fn what_is_written_later_is_not_of_the_past() {
         let folder = tempfile::tempdir().unwrap();
-        make(folder.path(), CURRENT, LINE);
+        make(folder.path(), FILE_NAME, LINE);
         let past = Past::of(folder.path());
-        let current = folder.path().join(CURRENT);
+        let current = folder.path().join(FILE_NAME);
         let closed = folder
             .path()
             .join("transactions-20261124T000000.000000Z.ndjson");
         fs::rename(&current, closed).unwrap();
-        make(folder.path(), CURRENT, &LINE.repeat(5));
+        make(folder.path(), FILE_NAME, &LINE.repeat(5));
         assert_eq!(past.bytes(), LINE.len() as u64);
         let (_, file, bytes) = past.current.unwrap();
         assert_eq!(

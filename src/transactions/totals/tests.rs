@@ -286,8 +286,8 @@ fn overrun(recorder: &Recorder, clock: &Clock) -> u64 {
     let all = 64 * 1_024 + 1_024 + 8 * 1_024 + 5_000;
     for _ in 0..all {
         let id = HeaderValue::from_static("r");
-        let record = Record::begin(clock.now(), clock.wall(), id);
-        recorder.totals.note(Event::of(&record, Duration::ZERO));
+        let mut record = Record::begin(clock.now(), clock.wall(), id);
+        recorder.totals.note(Event::of(&mut record, Duration::ZERO));
     }
     all
 }
