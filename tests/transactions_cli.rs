@@ -156,6 +156,7 @@ fn what_makes_no_sense_is_told_what_is_allowed() {
         (&["--decision", "refuse"], "did you mean refused?"),
         (&["--follow", "--output", "json"], "use --output ndjson"),
         (&["--follow", "--all"], "cannot be used with"),
+        (&["--key", "a", "why", "r-1"], "and no filter"),
     ] {
         let found = place.keygate(&[&["transactions"], arguments].concat());
         assert_eq!(found.code, Some(2), "{arguments:?}");
@@ -199,7 +200,7 @@ fn why_tells_every_check_and_what_to_do() {
     }
     let folder = place.path().join("keygate-data/transactions");
     let folder = folder.to_str().unwrap();
-    let said = ok(&place, &["why", "r-1", "--output", "json", "--dir", folder]);
+    let said = ok(&place, &["--output", "json", "--dir", folder, "why", "r-1"]);
     let why: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(why["transaction"]["path"], "/n/1");
     assert_eq!(why["checks"][0]["name"], "head");

@@ -92,7 +92,7 @@ enum Command {
     /// Show the recorded requests, newest first: who called what, when, and why it was refused.
     ///
     /// Reads the files of the log themselves, whether or not keygate runs. All filters have to match.
-    #[command(after_help = transactions::EXAMPLES, args_conflicts_with_subcommands = true)]
+    #[command(after_help = transactions::EXAMPLES)]
     Transactions(Box<transactions::TransactionsArgs>),
     /// Ask the running keygate whether it is ready; exits with 0 or 1.
     ///

@@ -138,6 +138,12 @@ fn carry_out(args: TransactionsArgs) -> Result<(), Failure> {
     };
     let clock = Clock::system();
     if let Some(TransactionsCommand::Why { request_id }) = &args.command {
+        if args.follow || args.all || args.limit.is_some() || args.filter.given().next().is_some() {
+            return Err(Failure::Use {
+                what: "why: expected a request's id and no filter".to_owned(),
+                hint: Some("keygate transactions --request-id shows all records with an id"),
+            });
+        }
         return why::why(&folder, request_id, args.output == Output::Json, &clock);
     }
     let filter = args.filter.filter(&clock)?;
@@ -241,8 +247,9 @@ fn follow(
 }
 
 impl FilterArgs {
-    fn filter(&self, clock: &Clock) -> Result<Filter, Failure> {
-        let given = [
+    /// Those that are there.
+    fn given(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = [
             ("key", &self.key),
             ("decision", &self.decision),
             ("reason", &self.reason),
@@ -255,10 +262,12 @@ impl FilterArgs {
             ("request_id", &self.request_id),
             ("search", &self.search),
         ];
-        let given = given
-            .iter()
-            .filter_map(|(name, text)| Some((*name, text.as_deref()?)));
-        Filter::parse(given, clock.wall()).map_err(|error| Failure::Use {
+        all.into_iter()
+            .filter_map(|(name, text)| Some((name, text.as_deref()?)))
+    }
+
+    fn filter(&self, clock: &Clock) -> Result<Filter, Failure> {
+        Filter::parse(self.given(), clock.wall()).map_err(|error| Failure::Use {
             what: format!("--{}: {}", error.name.replace('_', "-"), error.what),
             hint: None,
         })
