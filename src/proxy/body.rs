@@ -150,14 +150,19 @@ impl Body {
         }
     }
 
-    /// Records the transaction. What its end waits for, if anything.
-    fn record(&mut self, end: End) -> Option<Receipt> {
+    /// The transaction, ready to be recorded.
+    fn take_over(&mut self, end: End) -> Option<Transaction> {
         let mut transaction = self.transaction.take()?;
         if let Content::Upstream(body) = &self.content {
             transaction.request_bytes = body.request_bytes();
         }
         transaction.end = end;
-        transaction.record()
+        Some(transaction)
+    }
+
+    /// Records the transaction. What the end of the answer waits for, if anything.
+    fn record(&mut self, end: End) -> Option<Receipt> {
+        self.take_over(end)?.record()
     }
 
     /// The request is over, for the connection too.
@@ -169,7 +174,7 @@ impl Body {
 
     /// Records the transaction of an answer whose end nobody waits for.
     fn close(&mut self, end: End) {
-        drop(self.record(end));
+        drop(self.take_over(end));
         self.over();
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime;
 use tokio::sync::Notify;
@@ -30,6 +31,9 @@ use crate::store::reload::ReloadHandle;
 use crate::store::reload::Reloader;
 use crate::telemetry;
 use crate::telemetry::Telemetry;
+
+/// How long work that nobody waits for any more, such as a search on a disk that hangs, may keep the process.
+const LEFT_MAX: Duration = Duration::from_secs(1);
 
 /// What the control plane works with.
 pub(super) struct Control {
@@ -128,6 +132,7 @@ impl Control {
                         let _ = administering.await; // a panic in it is on stderr
                     }
                 });
+                runtime.shutdown_timeout(LEFT_MAX);
             })
     }
 }

@@ -20,9 +20,11 @@ const SUFFIX: &str = ".ndjson";
 const STAMP_BYTES: usize = 23;
 
 /// Gives the file that was being written its closed name. One rename: after a crash the file is there under
-/// one of the two names. A name that is taken is never overwritten; the next free microsecond is used.
+/// one of the two names. A name that is taken is never overwritten; the next free microsecond is used. It is always
+/// the newest of all names, also when the clock was set back: readers and pruning go by their order.
 pub(super) fn close(current: &Path, now: Timestamp) -> io::Result<PathBuf> {
-    let mut stamp = now;
+    let newest = current.parent().and_then(newest);
+    let mut stamp = newest.map_or(now, |newest| now.max(newest.plus(Duration::from_micros(1))));
     loop {
         let closed = current.with_file_name(name(stamp));
         match rename_new(current, &closed) {
@@ -33,6 +35,14 @@ pub(super) fn close(current: &Path, now: Timestamp) -> io::Result<PathBuf> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The moment in the newest of the closed names.
+fn newest(folder: &Path) -> Option<Timestamp> {
+    let names = fs::read_dir(folder).ok()?.flatten();
+    names
+        .filter_map(|entry| stamp_of(entry.file_name().to_str()?))
+        .max()
 }
 
 /// Deletes closed files: those that are older than `keep_age`, and the oldest until the rest is not larger
@@ -157,6 +167,19 @@ mod tests {
         );
         assert_eq!(folder.path().join(name(now)).metadata().unwrap().len(), 7);
         assert!(!current.exists());
+    }
+
+    #[test]
+    fn the_file_that_is_closed_last_has_the_newest_name_whatever_the_clock_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let current = folder.path().join("transactions.ndjson");
+        let earlier = folder.path().join(name(date("2026-11-23T12:00:00Z")));
+        make(&earlier, 7);
+        make(&current, 1);
+        let closed = close(&current, date("2026-11-23T10:05:00Z")).unwrap();
+        let expected = name(date("2026-11-23T12:00:00.000001Z"));
+        assert_eq!(closed, folder.path().join(expected));
+        assert_eq!(earlier.metadata().unwrap().len(), 7);
     }
 
     #[test]

@@ -120,6 +120,12 @@ impl FileSink {
 
     fn reopen_file(&mut self) -> io::Result<()> {
         self.open = None;
+        if self.path.is_symlink() {
+            // Closing it would rename the link, and what it leads to would never be closed.
+            return Err(io::Error::other(
+                "it is a link: let transactions.dir be the folder that it leads to",
+            ));
+        }
         if let Some(folder) = self.path.parent() {
             DirBuilder::new()
                 .recursive(true)
@@ -141,7 +147,10 @@ impl FileSink {
             && size == 0
             && let Some(folder) = self.path.parent()
         {
-            File::open(folder)?.sync_all()?; // a file is on the disk when its name is, too
+            // A file is on the disk when its name is, too, and that of its folder.
+            for folder in folder.ancestors().take(2) {
+                File::open(folder)?.sync_all()?;
+            }
         }
         let mut last = [b'\n'];
         if size > 0 {
@@ -185,7 +194,7 @@ impl FileSink {
             return Ok(());
         }
         // When it cannot be closed, it is written on: no line is lost for that.
-        let closed = closed::close(&self.path, now);
+        let closed = closed::close(&self.path, now); // also if the clock was set back
         if self.upkeep(
             "cannot close the transaction log",
             closed.as_ref().map(|_| ()),
@@ -242,16 +251,22 @@ impl FileSink {
             (open.is_torn, open.size) = (false, open.size + 1);
         }
         let (written, result) = write_what_fits(&mut &open.file, bytes);
-        if let Err(error) = result {
-            return (open.take_back(open.size, &bytes[..written]), Err(error));
-        }
-        if syncs && let Err(error) = open.file.sync_data() {
+        let lines = match &result {
+            Ok(()) => count_lines(bytes),
+            Err(_) => open.take_back(open.size, &bytes[..written]),
+        };
+        if syncs
+            && lines > 0
+            && let Err(error) = open.file.sync_data()
+        {
             // What became of it nobody knows: a later sync may succeed without it. Better written twice than not at all.
             open.is_torn = open.file.set_len(open.size).is_err();
             return (0, Err(error));
         }
-        open.size += written as u64;
-        (count_lines(bytes), Ok(()))
+        if result.is_ok() {
+            open.size += written as u64;
+        }
+        (lines, result)
     }
 
     fn broke(&mut self, error: &io::Error) {

@@ -1,11 +1,11 @@
 //! What an answer waits for before its last byte leaves. Batches of lines are numbered per worker; a [`Ticket`] goes
-//! with each to the sink, and a [`Receipt`] waits until the batch that holds its record is done. Since all requests
+//! with each to the sink, and a request waits until the batch that holds its record is done. Since all requests
 //! that end while one batch is under way share the next, the price of waiting is shared as well (group commit).
 //!
-//! | `durability` | a receipt is there | and is honoured when |
+//! | `durability` | a request waits | until |
 //! |---|---|---|
-//! | `buffered` | while the sink takes nothing more and `when_full` is not `drop` | the batch was handed over |
-//! | `written`, `synced` | for each record | the sink is done with the batch |
+//! | `buffered` | while the sink takes nothing more and `when_full` is not `drop` | its batch was handed over |
+//! | `written`, `synced` | always | the sink is done with its batch |
 //!
 //! No wait is without an end that somebody decides: with `drop`, a sink that takes longer than [`PATIENCE`] is not
 //! waited for until it has caught up; with `wait` and `refuse` that is what was asked for, and health says so.
@@ -13,6 +13,7 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
@@ -30,14 +31,14 @@ use crate::config::Durability;
 use crate::config::WhenFull;
 use crate::health::Health;
 
-/// A sink that is not done with a batch by then is slow: longer than a usual disk takes for a sync under load, and
+/// A sink that is not done with a batch by then is late: longer than a usual disk takes for a sync under load, and
 /// short of what people notice as an outage.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What [`Health`] calls a log that is slower than the traffic.
 const CAUSE: &str = "transactions_slow";
 
-/// What the sink says of one worker's batches: it is done with all up to this number.
+/// What the sink says of one worker's batches: it is done with all that it got up to this number.
 #[derive(Debug, Default)]
 struct Done {
     up_to: AtomicU64,
@@ -54,7 +55,7 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// The batch was not handed over after all.
+    /// The sink never got the batch.
     pub(super) fn void(mut self) {
         self.is_void = true;
     }
@@ -77,6 +78,8 @@ pub(super) struct Terms {
     health: Arc<Health>,
     /// How many workers wait for a late sink.
     late: AtomicUsize,
+    /// How many workers find no room in the queue, of a sink that does not say so itself.
+    full: AtomicUsize,
 }
 
 impl Terms {
@@ -86,6 +89,7 @@ impl Terms {
             when_full: config.when_full,
             health,
             late: AtomicUsize::new(0),
+            full: AtomicUsize::new(0),
         })
     }
 
@@ -93,8 +97,20 @@ impl Terms {
         self.late.load(Ordering::Relaxed) > 0
     }
 
-    fn say_late(&self) {
+    /// One worker more, or less, has trouble of this kind; health is told when that is news.
+    fn count(&self, trouble: &AtomicUsize, more: bool) {
+        if more {
+            trouble.fetch_add(1, Ordering::Relaxed);
+        } else {
+            trouble.fetch_sub(1, Ordering::Relaxed);
+        }
+        let full = self.full.load(Ordering::Relaxed) > 0;
+        if !full && !self.is_late() {
+            tracing::info!("the transaction log has caught up");
+            return self.health.restore(CAUSE);
+        }
         let so = match self.when_full {
+            WhenFull::Drop if full => "records are dropped and counted",
             WhenFull::Drop => "answers leave before their records are written",
             WhenFull::Wait => "requests wait for it",
             WhenFull::Refuse => "running requests wait for it, new ones are answered 503",
@@ -103,11 +119,6 @@ impl Terms {
         let why = format!("the transaction log is slower than the traffic: {so}");
         self.health.degrade(CAUSE, why);
     }
-
-    fn say_in_time(&self) {
-        tracing::info!("the transaction log has caught up");
-        self.health.restore(CAUSE);
-    }
 }
 
 /// One worker's side.
@@ -115,18 +126,25 @@ impl Terms {
 pub(super) struct Hold {
     terms: Arc<Terms>,
     done: Arc<Done>,
-    /// The number of the batch that is being filled; those before it were handed over.
+    /// The number of the batch that is being filled; those before it were handed over, or lost.
     filling: Cell<u64>,
+    /// The last batch that the sink got.
+    handed: Cell<u64>,
+    /// What the sink was done with when this side last looked.
+    finished: Cell<u64>,
     /// Nobody waits for the batches up to this one.
     released: Cell<u64>,
     /// The last hand-over found no room, and the lines were kept.
     is_blocked: Cell<bool>,
-    /// Health was told of that.
-    is_said: Cell<bool>,
-    /// The sink has taken longer than [`PATIENCE`] for a batch of this worker, which has not caught up since.
-    is_late: Cell<bool>,
-    waiting: RefCell<Vec<(u64, Waker)>>,
-    /// Told when there is a record while nothing is under way.
+    /// It is one of `Terms::full`.
+    is_full: Cell<bool>,
+    /// It is one of `Terms::late`, until the sink is done with this batch.
+    late_up_to: Cell<Option<u64>>,
+    /// Who waits, by the number of the batch and a number of their own. They stay until they are released or gone, however
+    /// often they are woken.
+    waiting: RefCell<BTreeMap<(u64, u64), Waker>>,
+    next_place: Cell<u64>,
+    /// Told when there is a record while nothing is under way, and when something is from then on.
     wanted: Notify,
 }
 
@@ -136,11 +154,14 @@ impl Hold {
             terms,
             done: Arc::default(),
             filling: Cell::new(1),
+            handed: Cell::new(0),
+            finished: Cell::new(0),
             released: Cell::new(0),
             is_blocked: Cell::new(false),
-            is_said: Cell::new(false),
-            is_late: Cell::new(false),
+            is_full: Cell::new(false),
+            late_up_to: Cell::new(None),
             waiting: RefCell::default(),
+            next_place: Cell::new(0),
             wanted: Notify::new(),
         }
     }
@@ -166,14 +187,14 @@ impl Hold {
         }
     }
 
-    /// Whether new requests should be refused, as far as this side can tell.
-    pub(super) fn refuses(&self) -> bool {
-        self.may_refuse() && (self.is_blocked.get() || self.terms.is_late())
-    }
-
     /// Whether `refuses` may ever be true.
     pub(super) fn may_refuse(&self) -> bool {
         self.terms.when_full == WhenFull::Refuse
+    }
+
+    /// Whether new requests should be refused, as far as this side can tell.
+    pub(super) fn refuses(&self) -> bool {
+        self.may_refuse() && (self.is_blocked.get() || self.terms.is_late())
     }
 
     /// A line was added to the batch that is being filled; the sink `is_stuck` or not. The number of the batch, if its
@@ -199,36 +220,48 @@ impl Hold {
         })
     }
 
-    /// The batch was handed over (or lost, where lines are not kept): another one is filled from now on.
-    pub(super) fn handed_over(&self) {
+    /// The sink got the batch, and has room for more or hardly: another one is filled from now on.
+    pub(super) fn handed_over(&self, has_room: bool) {
         let number = self.filling.get();
+        let was_under_way = self.is_under_way();
+        self.handed.set(number);
         self.filling.set(number + 1);
         self.is_blocked.set(false);
-        if self.is_said.replace(false) && !self.terms.is_late() {
-            self.terms.say_in_time();
+        if has_room {
+            self.set_full(false);
         }
         if !self.is_durable() {
             self.release(number);
+        } else if !was_under_way {
+            self.wanted.notify_one(); // from now on somebody has to look at the clock
         }
     }
 
-    /// The batch found no room and is kept; whether that has to be said here.
+    /// The batch found no room and is lost. Its requests go when the batches before it are done.
+    pub(super) fn lost(&self) {
+        self.filling.set(self.filling.get() + 1);
+        self.set_full(true);
+    }
+
+    /// The batch found no room and is kept; whether health has to be told of that here.
     pub(super) fn kept(&self, say: bool) {
         self.is_blocked.set(true);
-        if say && !self.is_said.replace(true) {
-            self.terms.say_late();
-        }
+        self.set_full(say);
     }
 
     /// Lets go whoever waits for what is done by now. Returns whether nothing is under way.
     pub(super) fn settle(&self) -> bool {
-        self.release(self.done.up_to.load(Ordering::Acquire));
+        let finished = self.done.up_to.load(Ordering::Acquire);
+        self.finished.set(finished);
         let settled = !self.is_under_way();
-        if settled
-            && self.is_late.replace(false)
-            && self.terms.late.fetch_sub(1, Ordering::Relaxed) == 1
-        {
-            self.terms.say_in_time();
+        self.release(if settled {
+            self.filling.get() - 1 // what the sink never got is lost
+        } else {
+            finished
+        });
+        if self.late_up_to.get().is_some_and(|late| late <= finished) {
+            self.late_up_to.set(None);
+            self.terms.count(&self.terms.late, false);
         }
         settled
     }
@@ -241,45 +274,47 @@ impl Hold {
                 () = self.done.told.notified() => {}
             }
         };
-        if !self.is_under_way() || self.is_late.get() {
+        if !self.is_under_way() || self.late_up_to.get().is_some() {
             return change.await;
         }
         if timeout(PATIENCE, change).await.is_err() {
-            self.is_late.set(true);
-            if self.terms.late.fetch_add(1, Ordering::Relaxed) == 0 {
-                self.terms.say_late();
-            }
+            self.late_up_to.set(Some(self.handed.get()));
+            self.terms.count(&self.terms.late, true);
             if self.lets_go() {
-                self.wake(|_| true);
+                self.waiting.borrow().values().for_each(Waker::wake_by_ref);
             }
         }
     }
 
     /// Whether the batch with this number need not be waited for any more. Otherwise the task is woken when that may
-    /// have changed; `registered` is what the caller keeps between its calls.
+    /// have changed. `place` is what the caller keeps between its calls, and gives back with [`Hold::leave`].
     pub(super) fn poll(
         &self,
         number: u64,
-        registered: &mut Option<Waker>,
+        place: &mut Option<u64>,
         context: &mut Context<'_>,
     ) -> Poll<()> {
         if self.released.get() >= number || self.lets_go() {
             return Poll::Ready(());
         }
-        let waker = context.waker();
-        if !registered
-            .as_ref()
-            .is_some_and(|known| known.will_wake(waker))
-        {
-            self.waiting.borrow_mut().push((number, waker.clone()));
-            *registered = Some(waker.clone());
-        }
+        let place =
+            *place.get_or_insert_with(|| self.next_place.replace(self.next_place.get() + 1));
+        let mut waiting = self.waiting.borrow_mut();
+        let waker = waiting
+            .entry((number, place))
+            .or_insert_with(|| context.waker().clone());
+        waker.clone_from(context.waker());
         Poll::Pending
+    }
+
+    /// Who had this place does not wait any more.
+    pub(super) fn leave(&self, number: u64, place: u64) {
+        self.waiting.borrow_mut().remove(&(number, place));
     }
 
     /// Whether a batch is with the sink.
     fn is_under_way(&self) -> bool {
-        self.released.get() + 1 < self.filling.get()
+        self.finished.get() < self.handed.get()
     }
 
     /// Whether nobody waits for the time being.
@@ -288,21 +323,21 @@ impl Hold {
     }
 
     fn release(&self, number: u64) {
-        if number > self.released.get() {
-            self.released.set(number);
-            self.wake(|waits_for| waits_for <= number);
+        if number <= self.released.get() {
+            return;
         }
+        self.released.set(number);
+        let released = {
+            let mut waiting = self.waiting.borrow_mut();
+            let later = waiting.split_off(&(number + 1, 0));
+            std::mem::replace(&mut *waiting, later)
+        };
+        released.into_values().for_each(Waker::wake);
     }
 
-    fn wake(&self, whom: impl Fn(u64) -> bool) {
-        let mut waiting = self.waiting.borrow_mut();
-        let mut at = 0;
-        while at < waiting.len() {
-            if whom(waiting[at].0) {
-                waiting.swap_remove(at).1.wake();
-            } else {
-                at += 1;
-            }
+    fn set_full(&self, full: bool) {
+        if self.is_full.replace(full) != full {
+            self.terms.count(&self.terms.full, full);
         }
     }
 }

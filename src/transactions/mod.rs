@@ -33,7 +33,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
-use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -48,6 +47,7 @@ use crate::metrics::WorkerMetrics;
 use crate::transactions::file::FileSink;
 use crate::transactions::hold::Hold;
 use crate::transactions::hold::Terms;
+use crate::transactions::hold::Ticket;
 use crate::transactions::line::Second;
 use crate::transactions::line::Spelling;
 use crate::transactions::queue::Batch;
@@ -62,9 +62,13 @@ use crate::transactions::writer::SinkThread;
 const HANDOVER_BYTES: usize = 64 * 1024;
 /// A buffer has room for a usual line beyond [`HANDOVER_BYTES`], so that it need not grow.
 const BUFFER_BYTES: usize = HANDOVER_BYTES + 8 * 1024;
-/// Lines that a worker keeps, because `when_full` says so. Each request that waits has one, so this is for those whose
-/// clients went away; beyond it lines are dropped and counted all the same.
-const KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Lines that a worker keeps, because `when_full` says so; beyond it they are dropped and counted all the same. Each
+/// request that waits has one line, so there are as many as connections: all of them have a place here but for the
+/// oddest of requests.
+const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The part of it for lines that no request waits with: of clients that went away, and of those that were refused. They
+/// may come without end, and must not take the place of the others.
+const KEPT_UNWAITED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How often, and after which pause, a worker that ends tries to hand over what it has kept.
 const LAST_TRIES: u32 = 100;
 const LAST_TRY_PAUSE: Duration = Duration::from_millis(10);
@@ -305,7 +309,7 @@ impl Recorder {
     }
 
     /// Counts the request and writes its line. Returns the number of the batch, if the request has to wait for that.
-    fn record(&self, record: &mut Record) -> Option<u64> {
+    fn record(&self, record: &mut Record, waits: bool) -> Option<u64> {
         let duration = self.clock.now().saturating_duration_since(record.started);
         let status = record.status.unwrap_or(0);
         self.metrics.request(
@@ -316,16 +320,21 @@ impl Recorder {
             record.upstream_time,
         );
         self.metrics.request_ended();
-        let waits_for = self.write(record, duration);
+        let kept_max = if waits {
+            KEPT_BYTES_MAX
+        } else {
+            KEPT_UNWAITED_BYTES_MAX
+        };
+        let waits_for = self.write(record, duration, kept_max);
         self.totals.note(totals::Event::of(record, duration)); // takes the key
         waits_for
     }
 
-    fn write(&self, record: &Record, duration: Duration) -> Option<u64> {
+    fn write(&self, record: &Record, duration: Duration, kept_max: usize) -> Option<u64> {
         let file = self.file.as_ref().filter(|_| !self.skips(record))?;
         self.metrics.transaction_recorded();
         let pending = &mut *self.pending.borrow_mut();
-        if pending.bytes.len() >= KEPT_BYTES_MAX {
+        if pending.bytes.len() >= kept_max {
             file.lose(1);
             return None;
         }
@@ -381,15 +390,16 @@ impl Recorder {
         });
         if let Err(batch) = handed_over {
             if self.hold.keeps() {
-                if let Some(ticket) = batch.ticket {
-                    ticket.void();
-                }
+                batch.ticket.into_iter().for_each(Ticket::void);
                 pending.bytes = batch.bytes;
                 return self.hold.kept(!file.is_stuck());
             }
+            batch.ticket.into_iter().for_each(Ticket::void);
             file.lose(lines);
+            self.hold.lost();
+        } else {
+            self.hold.handed_over(!file.is_congested());
         }
-        self.hold.handed_over();
         pending.bytes.clear();
         pending.lines = 0;
         if let Some((stdout, bytes)) = self.stdout.as_ref().zip(for_stdout) {
@@ -443,11 +453,11 @@ impl Transaction {
     pub(crate) fn record(mut self) -> Option<Receipt> {
         self.is_recorded = true;
         self.recorder
-            .record(&mut self.record)
+            .record(&mut self.record, true)
             .map(|number| Receipt {
                 recorder: Rc::clone(&self.recorder),
                 number,
-                registered: None,
+                place: None,
             })
     }
 }
@@ -474,7 +484,7 @@ impl Drop for Transaction {
         if std::thread::panicking() && self.record.error.is_none() {
             self.record.error = Some("keygate panicked while serving this request".into());
         }
-        self.recorder.record(&mut self.record); // nobody is left to wait
+        self.recorder.record(&mut self.record, false); // nobody is left to wait
     }
 }
 
@@ -483,7 +493,7 @@ impl Drop for Transaction {
 pub(crate) struct Receipt {
     recorder: Rc<Recorder>,
     number: u64,
-    registered: Option<Waker>,
+    place: Option<u64>,
 }
 
 impl Future for Receipt {
@@ -492,6 +502,14 @@ impl Future for Receipt {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let hold = &this.recorder.hold;
-        hold.poll(this.number, &mut this.registered, context)
+        hold.poll(this.number, &mut this.place, context)
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.recorder.hold.leave(self.number, place);
+        }
     }
 }

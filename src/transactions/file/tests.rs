@@ -354,3 +354,17 @@ fn what_cannot_be_taken_back_is_ended_by_a_newline() {
     assert_eq!(write(&mut sink, "{\"c\":3}\n", 0), 1);
     assert_eq!(setup.text(), "{\"a\":1}\n{\"b\n{\"c\":3}\n");
 }
+
+#[test]
+fn a_link_in_the_place_of_the_file_is_refused_with_what_to_do() {
+    let setup = Setup::new();
+    fs::create_dir_all(setup.dir()).unwrap();
+    let elsewhere = setup.folder.path().join("elsewhere.ndjson");
+    put(&elsewhere, "");
+    std::os::unix::fs::symlink(&elsewhere, setup.current()).unwrap();
+    let config = config(setup.folder.path());
+    let opened = FileSink::open(&config, setup.clock.clone(), Arc::clone(&setup.health));
+    let (path, error) = opened.unwrap_err();
+    assert_eq!(path, setup.current());
+    assert!(error.to_string().contains("transactions.dir"), "{error}");
+}

@@ -225,7 +225,10 @@ impl Follow {
         let Some(at) = &mut self.at else {
             return Ok(false);
         };
-        if at.file.metadata()?.len() < at.offset {
+        let size = at.file.metadata()?.len();
+        if size < at.offset && size > 0 && FileId::of(&at.file)? == at.id {
+            at.offset = size; // lines that could not be synced were taken back, and come again
+        } else if size < at.offset {
             // Somebody has emptied it.
             events.push(Event::Gap);
             (at.offset, at.id, at.is_too_long) = (0, None, false);

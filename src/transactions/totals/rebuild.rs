@@ -203,10 +203,10 @@ impl<'s> Reading<'s> {
     /// Into the book with what was read.
     fn add_up(&mut self) {
         let now = self.shared.clock.wall();
-        let mut lost = 0;
+        let mut lost: u64 = 0;
         let mut book = self.shared.book();
         for request in &self.read {
-            lost += request.lost;
+            lost = request.lost.saturating_add(lost);
             match &request.former {
                 Some((id, name)) => book.note_former(&request.event, id, name, now),
                 None => book.note(&request.event, now),

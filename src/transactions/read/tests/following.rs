@@ -189,3 +189,22 @@ fn only_what_matches_comes() {
     log.write(0..24);
     assert_eq!(read(&mut follow), [Some(3), Some(13), Some(23)]);
 }
+
+/// As the writer does where lines cannot be synced.
+#[test]
+fn lines_that_are_taken_back_come_again_and_no_others() {
+    let log = Log::new();
+    log.write(0..3);
+    let mut follow = from_now(&log);
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(log.current())
+        .unwrap();
+    let size = file.metadata().unwrap().len();
+    log.write(3..5);
+    assert_eq!(read(&mut follow), some(3..5));
+    file.set_len(size).unwrap();
+    assert_eq!(read(&mut follow), []);
+    log.write(3..6);
+    assert_eq!(read(&mut follow), some(3..6));
+}
