@@ -18,7 +18,10 @@ use keygate::store::format::parse;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     let (text, deeds) = bytes.split_at(end);
     for name in ["keys.yaml", "keys.json", "keys.ndjson"] {
         let file = Path::new(name);
@@ -34,7 +37,12 @@ fuzz_target!(|bytes: &[u8]| {
             continue; // a shape that is refused
         };
         match parse(file, &edited, &mut Memory::default()) {
-            Ok(read) => assert_eq!(read.table.keys(), keys, "{}", String::from_utf8_lossy(&edited)),
+            Ok(read) => assert_eq!(
+                read.table.keys(),
+                keys,
+                "{}",
+                String::from_utf8_lossy(&edited)
+            ),
             Err(problems) => panic!("{}\n{}", problems[0], String::from_utf8_lossy(&edited)),
         }
     }
@@ -48,7 +56,10 @@ fn edits(table: &KeyTable, deeds: &[u8]) -> Vec<KeyEdit> {
     for (number, [which, deed]) in pairs.iter().take(8).enumerate() {
         let digest = Digest::of(&[*which, *deed]);
         let Some(key) = table.keys().get(usize::from(*which) % (table.len() + 1)) else {
-            edits.push(KeyEdit::Add(KeyFields::new(&format!("added {number}"), digest)));
+            edits.push(KeyEdit::Add(KeyFields::new(
+                &format!("added {number}"),
+                digest,
+            )));
             continue;
         };
         let mut fields = key.to_fields();
@@ -64,7 +75,10 @@ fn edits(table: &KeyTable, deeds: &[u8]) -> Vec<KeyEdit> {
             5 => {
                 let expires_at = Timestamp::from_micros(1_900_000_000_000_000);
                 let old = std::mem::replace(&mut fields.digest, digest);
-                fields.previous.push(PreviousDigest { digest: old, expires_at });
+                fields.previous.push(PreviousDigest {
+                    digest: old,
+                    expires_at,
+                });
             }
             6 => {
                 fields.rules = None;
