@@ -1,0 +1,32 @@
+// Preact, its hooks and htm, from the one vendored file; everything else imports them from here.
+
+export {
+  Component,
+  createContext,
+  h,
+  html,
+  render,
+  useCallback,
+  useContext,
+  useEffect,
+  useErrorBoundary,
+  useLayoutEffect,
+  useMemo,
+  useReducer,
+  useRef,
+  useState,
+} from './vendor/htm-preact.js';
+
+/** @typedef {import('./vendor/htm-preact.js').Child} Child */
+
+/**
+ * Its children, without an element around them.
+ * @param {{children?: Child}} props
+ */
+export const Fragment = ({ children }) => children;
+
+/**
+ * Joins class names; what is false is left out.
+ * @param {...(string | false | null | undefined)} names
+ */
+export const classes = (...names) => names.filter(Boolean).join(' ');

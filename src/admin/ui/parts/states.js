@@ -1,0 +1,61 @@
+// What a view shows when there is nothing to show: it loads, it is empty, it failed, or it could not read an answer.
+
+import { Fragment, html, useErrorBoundary } from '../lib.js';
+import { Banner } from './banner.js';
+import { CopyButton } from './copy.js';
+
+/** @param {{rows?: number, label?: string}} props */
+export const Skeleton = ({ rows = 6, label = 'Loading' }) =>
+  html`<div class="skeleton" role="status" aria-label=${label}>${Array.from({ length: rows }, (_, row) => html`<span key=${row}></span>`)}</div>`;
+
+/** @param {{title: string, text?: import('../lib.js').Child, action?: import('../lib.js').Child}} props */
+export const Empty = ({ title, text, action }) =>
+  html`<div class="empty"><h2>${title}</h2>${text && html`<p>${text}</p>`}${action}</div>`;
+
+/**
+ * What went wrong, and what to do.
+ * @param {{error: any, onRetry?: () => void, title?: string}} props
+ */
+export function ErrorNote({ error, onRetry, title }) {
+  if (!error) return null;
+  return html`<${Banner} kind="danger" role="alert">
+    ${(title || error.title) && html`<strong>${title || error.title}</strong>`}
+    <span>${error.message || String(error)}</span>
+    <${FileProblems} problems=${error.problems} />
+    ${error.entry && html`<${EntryToPaste} entry=${error.entry} />`}
+    ${(onRetry || error.requestId) &&
+    html`<span class="buttons">
+      ${onRetry && html`<button type="button" class="button" onClick=${onRetry}>Try again</button>`}
+      ${error.requestId && html`<span class="small muted">Request <code>${error.requestId}</code></span><${CopyButton} text=${error.requestId} label="Copy request id" iconOnly />`}
+    </span>`}
+  <//>`;
+}
+
+/** What is wrong in files, with file:line:column. @param {{problems?: import('../types.js').FileProblem[]}} props */
+export const FileProblems = ({ problems }) =>
+  problems?.length
+    ? html`<ul>
+        ${problems.slice(0, 5).map((problem) => html`<li><code>${place(problem)}</code> ${problem.path && html`<code>${problem.path}</code>: `}${problem.what}${problem.hint && html` <span class="muted">${problem.hint}</span>`}</li>`)}
+        ${problems.length > 5 && html`<li class="muted">and ${problems.length - 5} more</li>`}
+      </ul>`
+    : null;
+
+/** `keys.yaml:3:5` @param {import('../types.js').FileProblem} problem */
+export const place = (problem) => [problem.file, problem.line, problem.column].filter((part) => part !== null && part !== undefined).join(':');
+
+/** For a key file that only others can write. @param {{entry: string}} props */
+export const EntryToPaste = ({ entry }) =>
+  html`<span>This is the entry to paste where the key file comes from:</span>
+    <pre class="code" tabindex="0" role="region" aria-label="Entry to paste">${entry}</pre>
+    <span><${CopyButton} text=${entry} label="Copy entry" /></span>`;
+
+/**
+ * Shows what could not be shown, in place of a blank page.
+ * @param {{children?: import('../lib.js').Child}} props
+ */
+export function Boundary({ children }) {
+  const [error, reset] = useErrorBoundary((caught) => console.warn('A view failed:', caught));
+  if (!error) return html`<${Fragment}>${children}<//>`;
+  return html`<${ErrorNote} title="This could not be shown" onRetry=${reset}
+    error=${{ message: `What keygate answered could not be read here: ${error.message || error}. The other pages work; reload this one after an update of keygate.` }} />`;
+}

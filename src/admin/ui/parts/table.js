@@ -1,0 +1,36 @@
+// What lists have in common: paging by cursor, and a page's head.
+
+import { html, useEffect, useRef } from '../lib.js';
+import { count as number } from './figures.js';
+import { Icon } from './icon.js';
+
+/**
+ * @param {{from: number, count: number, total: number, onPrevious?: (() => void) | null, onNext?: (() => void) | null}} props
+ *   `from`: the place of the first row, from 1
+ */
+export const Pager = ({ from, count, total, onPrevious, onNext }) =>
+  html`<div class="pager">
+    <span>${count ? `${number(from)}–${number(from + count - 1)} of ${number(total)}` : `0 of ${number(total)}`}</span>
+    <button type="button" class="button quiet icon-only" aria-label="Previous page" title="Previous page" aria-disabled=${onPrevious ? undefined : 'true'} onClick=${() => onPrevious?.()}><${Icon} name="left" /></button>
+    <button type="button" class="button quiet icon-only" aria-label="Next page" title="Next page" aria-disabled=${onNext ? undefined : 'true'} onClick=${() => onNext?.()}><${Icon} name="right" /></button>
+  </div>`;
+
+let visited = false;
+
+/**
+ * A view: its heading, which gets the focus when one comes here from another view, and its actions.
+ * @param {{title: string, heading?: import('../lib.js').Child, actions?: import('../lib.js').Child, children?: import('../lib.js').Child}} props
+ */
+export function Page({ title, heading, actions, children }) {
+  const head = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => {
+    const free = document.activeElement === document.body || document.activeElement?.closest('nav, a');
+    if (visited && free && !document.querySelector('dialog:modal')) head.current?.focus({ preventScroll: true });
+    visited = true;
+  }, []);
+  useEffect(() => {
+    document.title = `${title} · keygate`;
+  }, [title]);
+  return html`<div class="page-head"><h1 ref=${head} tabindex="-1">${heading || title}</h1>${actions}</div>
+    ${children}`;
+}

@@ -1,0 +1,48 @@
+// Points in time as people read them: how long ago, with the exact time and its zone at hand. Not for: spans and
+// numbers, which are `figures.js`.
+
+import { html } from '../lib.js';
+import { createStore, useStore } from '../store.js';
+
+const LOCALE = 'en';
+const absolute = new Intl.DateTimeFormat(LOCALE, { dateStyle: 'medium', timeStyle: 'long' });
+const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: 'always', style: 'short' });
+
+/** The present, every ten seconds, so that "2 min ago" stays true. */
+const ticks = createStore(Date.now());
+setInterval(() => document.visibilityState === 'visible' && ticks.set(Date.now()), 10_000);
+
+/** @type {[Intl.RelativeTimeFormatUnit, number][]} */
+const UNITS = [
+  ['year', 31_536_000],
+  ['month', 2_592_000],
+  ['day', 86_400],
+  ['hour', 3600],
+  ['minute', 60],
+];
+
+/** `2 min. ago`, `in 3 days`. @param {number} at  milliseconds @param {number} now */
+export function timeFrom(at, now = Date.now()) {
+  const seconds = Math.round((at - now) / 1000);
+  for (const [unit, length] of UNITS) {
+    if (Math.abs(seconds) >= length) return relative.format(Math.trunc(seconds / length), unit).replace('.', '');
+  }
+  if (seconds > 0) return `in ${seconds} s`;
+  return seconds > -10 ? 'just now' : `${-seconds} s ago`;
+}
+
+/** With the zone. @param {string | number | Date} value */
+export const absoluteTime = (value) => absolute.format(new Date(value));
+
+/**
+ * @param {{value: string | number | null | undefined, never?: string, full?: boolean}} props  full: the absolute time
+ */
+export function Time({ value, never = 'never', full = false }) {
+  const now = useStore(ticks);
+  if (value === null || value === undefined || value === '') return html`<span class="muted">${never}</span>`;
+  const date = new Date(value);
+  if (Number.isNaN(date.getTime())) return String(value);
+  const text = timeFrom(date.getTime(), Math.max(now, Date.now() - 10_000));
+  const long = absoluteTime(date);
+  return html`<time datetime=${date.toISOString()} title=${full ? text : long}>${full ? long : text}</time>`;
+}
