@@ -46,9 +46,11 @@ async function startUpstream() {
     return { requests, ...(await listening(server)) };
 }
 
-/** A proxy that serves `target` below `prefix`, which `target` does not see. */
-export async function startPrefixProxy(prefix, target) {
+/** A proxy on `port` that serves `target` below `prefix`, which `target` does not see. */
+export async function startPrefixProxy(port, prefix, target) {
+    const seen = [];
     const server = http.createServer((request, response) => {
+        seen.push(request.url);
         if (!request.url.startsWith(prefix)) {
             response.writeHead(404).end('not below the prefix');
             return;
@@ -65,11 +67,11 @@ export async function startPrefixProxy(prefix, target) {
         response.on('close', () => onward.destroy());
         request.pipe(onward);
     });
-    return listening(server);
+    return { seen, ...(await listening(server, port)) };
 }
 
-async function listening(server) {
-    server.listen(0, '127.0.0.1');
+async function listening(server, port = 0) {
+    server.listen(port, '127.0.0.1');
     await once(server, 'listening');
     const stop = () => {
         server.closeAllConnections();
@@ -89,12 +91,12 @@ export class Gate {
     /**
      * @param {object} [setup]
      * @param {object} [setup.config] more of keygate.yaml, section by section
-     * @param {object[] | string} [setup.keys] entries of the key file, or its whole text
+     * @param {object[] | Iterable<string>} [setup.keys] entries of the key file, or its text
      * @param {string} [setup.keyFile] its name
      * @param {string} [setup.mounts] commands of a shell, run in a mount namespace of keygate's own
      * @param {boolean} [setup.administrator] whether there is one already
      */
-    static async start({ config = {}, keys, keyFile = 'keys.yaml', mounts, administrator = true } = {}) {
+    static async start({ config = {}, keys = [], keyFile = 'keys.yaml', mounts, administrator = true } = {}) {
         const gate = new Gate();
         gate.folder = await fs.mkdtemp(path.join(os.tmpdir(), 'keygate-ui-'));
         gate.upstream = await startUpstream();
@@ -113,7 +115,7 @@ export class Gate {
         await gate.write('keygate.yaml', JSON.stringify(whole)); // JSON is YAML.
         await gate.write('tokens', `tests: ${BEARER}\n`);
         await fs.mkdir(path.dirname(gate.keyFile), { recursive: true });
-        await fs.writeFile(gate.keyFile, typeof keys === 'string' ? keys : keyText(keys ?? []));
+        await fs.writeFile(gate.keyFile, Array.isArray(keys) ? keyText(keys) : keys);
         try {
             await gate.#run(mounts);
             if (administrator) gate.cookie = await gate.setUp();

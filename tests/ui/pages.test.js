@@ -1,0 +1,174 @@
+// Covers how every page, dialog, menu and drawer looks and reads: in both themes, at 1280 and at 360 pixels, full and
+// empty; WCAG 2.2 AA as far as machines see it, nothing wider than the window, and a picture of each for people.
+import { createHash } from 'node:crypto';
+import { THEMES, WIDTHS, ui } from './browser.js';
+import { eventually } from './gate.js';
+import { button, choose, dialog, field, heading, newKey, row } from './steps.js';
+
+const soon = (days) => new Date(Date.now() + days * 86_400_000).toISOString();
+const digest = (text) => `sha256:${createHash('sha256').update(text).digest('hex')}`;
+const token = (name) => `kg_${name}_0123456789abcdef`;
+
+/** One key of each kind. */
+const KEYS = [
+    { id: 'k_default', name: 'default', description: 'Made by the setup wizard', token: token('default'), created_at: soon(-40) },
+    { name: 'billing', description: 'Nightly invoices', token: token('billing'), created_at: soon(-12), tags: { team: 'billing' },
+        allow: { methods: ['GET', 'POST'], paths: ['/v1/**', '/health'] } },
+    { name: 'trial', description: 'Ends with the month', token: token('trial'), expires_at: soon(3) },
+    { name: 'left', description: 'Of a customer who left', token: token('left'), enabled: false },
+    { name: 'over', token: token('over'), expires_at: soon(-2) },
+    { name: 'next year', token: token('next'), not_before: soon(60) },
+    { name: 'from before keygate', digest: digest('nobody knows it') },
+    { name: 'a-name-as-long-as-names-may-be-'.repeat(4).slice(0, 100), description: 'word '.repeat(60), token: token('long') },
+];
+
+/** Requests of all kinds, some of each. */
+async function traffic(gate) {
+    const requests = [
+        ['/v1/orders', token('default')], ['/v1/orders/7?page=2', token('default')], ['/status/404', token('default')],
+        ['/status/503', token('default')], ['/v1/invoices', token('billing')], ['/admin', token('billing')],
+        ['/v1/orders', token('trial')], ['/v1/orders', token('left')], ['/v1/orders', token('over')],
+        ['/v1/orders'], ['/v1/orders', 'a-token-that-nobody-has'], [`/v1/${'long-'.repeat(60)}`, token('default')],
+    ];
+    for (let round = 0; round < 3; round++) {
+        await Promise.all(requests.map(([target, key]) => gate.send(target, key)));
+    }
+    await gate.send('/v1/orders', token('default'), { method: 'POST', body: '{"order":1}' });
+    await eventually('all are recorded', async () => (await gate.api('GET', '/usage')).requests_total >= 37);
+}
+
+for (const theme of THEMES) {
+    for (const width of WIDTHS) {
+        const look = { theme, width };
+        const named = (name) => `${name}-${theme}-${width}`;
+
+        ui(`pages in ${theme} at ${width}`, { keys: KEYS, timeout: 240_000 }, async ({ gate, open }) => {
+            await traffic(gate);
+            const visit = await open({ ...look, at: '' });
+            const { page } = visit;
+            const seen = async (name, options) => {
+                await visit.accessible(name);
+                await visit.shot(named(name), options);
+            };
+            const whole = { fullPage: true };
+            const escape = () => page.keyboard.press('Escape');
+
+            await heading(page, 'Dashboard').waitFor();
+            await page.getByText('billing').first().waitFor();
+            await seen('dashboard', whole);
+
+            await visit.go('keys');
+            await row(page, 'default').waitFor();
+            await seen('keys', whole);
+            await button(row(page, 'default'), 'More actions').click();
+            await page.getByRole('menuitem', { name: 'Delete' }).waitFor();
+            await seen('keys-menu');
+            await escape();
+            await button(row(page, 'billing'), 'Edit').click();
+            await field(dialog(page, 'Edit API key'), 'Name').waitFor();
+            await seen('keys-edit');
+            await escape();
+            await choose(page, 'default', 'Delete');
+            await dialog(page, 'Delete default?').waitFor();
+            await seen('keys-delete');
+            await escape();
+            await choose(page, 'default', 'Rotate');
+            await dialog(page, 'Rotate default?').waitFor();
+            await seen('keys-rotate');
+            await escape();
+            await button(page, '+ New API Key').click();
+            await dialog(page, 'New API Key').getByText('More options').click();
+            await seen('keys-new');
+            await escape();
+            await newKey(page, 'just made', { done: false });
+            await seen('keys-made');
+            await button(page.getByRole('dialog'), 'Done').click();
+            await visit.go('keys?search=nothing-has-this-name');
+            await heading(page, 'API Keys').waitFor();
+            await seen('keys-none-found');
+            await page.keyboard.press('?');
+            await page.getByRole('dialog').waitFor();
+            await seen('shortcuts');
+            await escape();
+
+            const { id } = await gate.key('billing');
+            for (const [name, at, title] of [['key', `keys/${id}`, 'billing'], ['key-long', `keys/${(await gate.key(KEYS[7].name)).id}`, KEYS[7].name]]) {
+                await visit.go(at);
+                await heading(page, title).waitFor();
+                await seen(name, whole);
+            }
+
+            await visit.go('transactions');
+            await page.getByRole('row').filter({ hasText: '/v1/invoices' }).first().waitFor();
+            await seen('transactions', whole);
+            await button(page, 'Export').click();
+            await page.getByRole('menuitem', { name: 'CSV' }).waitFor();
+            await seen('transactions-export');
+            await escape();
+            const { transactions } = await gate.api('GET', '/transactions?decision=refused&path=/admin');
+            await visit.go(`transactions?open=${transactions[0].request_id}`);
+            await page.getByRole('complementary', { name: 'Transaction' }).getByText('Why').first().waitFor();
+            await seen('transaction');
+
+            await visit.go('try');
+            await heading(page, 'Try it').waitFor();
+            await seen('try', whole);
+            await visit.go('status');
+            await heading(page, 'Status').waitFor();
+            await page.getByRole('heading', { level: 2, name: 'Process' }).waitFor();
+            await seen('status', whole);
+
+            await button(page, 'Account').click();
+            await page.getByRole('menuitem', { name: 'Change password' }).waitFor();
+            await seen('account');
+            await page.getByRole('menuitem', { name: 'Change password' }).click();
+            await page.getByRole('dialog').waitFor();
+            await seen('account-password');
+            await escape();
+            await visit.go('no-such-page');
+            await heading(page, /./).waitFor();
+            await seen('not-found');
+        });
+
+        ui(`the first pages in ${theme} at ${width}`, { administrator: false }, async ({ gate, open }) => {
+            const code = await gate.setupCode();
+            const visit = await open({ ...look, signedIn: false, at: `#code=${code}` });
+            const { page } = visit;
+            const seen = async (name) => {
+                await visit.accessible(name);
+                await visit.shot(named(name), { fullPage: true });
+            };
+            await button(page, 'Continue').waitFor();
+            await seen('setup-1');
+            await button(page, 'Continue').click();
+            await field(page, 'Name').fill('ada');
+            await field(page, 'Password').fill('correct horse battery staple');
+            await seen('setup-2');
+            await button(page, 'Create account').click();
+            await field(page, 'Name').fill('default');
+            await seen('setup-3');
+            await button(page, 'Create key').click();
+            await field(page, 'Token').waitFor();
+            await seen('setup-3-made');
+            await button(page, 'Continue').click();
+            await page.getByText('Waiting for the first request…').waitFor();
+            await seen('setup-4');
+            await button(page, 'Open the dashboard').click();
+            await heading(page, 'Dashboard').waitFor();
+            await seen('dashboard-empty');
+            for (const [name, at, title] of [['transactions-empty', 'transactions', 'Transactions'], ['try-empty', 'try', 'Try it']]) {
+                await visit.go(at);
+                await heading(page, title).waitFor();
+                await seen(name);
+            }
+            await gate.api('DELETE', `/keys/${(await gate.key('default')).id}`);
+            await visit.go('keys');
+            await heading(page, 'API Keys').waitFor();
+            await seen('keys-empty');
+            const stranger = await open({ ...look, signedIn: false });
+            await heading(stranger.page, 'Sign in').waitFor();
+            await stranger.accessible('sign-in');
+            await stranger.shot(named('sign-in'));
+        });
+    }
+}
