@@ -3,6 +3,7 @@
 //! requests (`proxy`).
 
 pub(crate) mod access;
+mod assets;
 mod audit;
 mod error;
 pub(crate) mod keys;
@@ -30,6 +31,7 @@ use crate::admin::keys::copy::Copies;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
+use crate::config::Address;
 use crate::config::Config;
 use crate::health::Health;
 use crate::key::live::KeyReader;
@@ -51,6 +53,8 @@ const STREAMS_MAX: usize = 16;
 pub struct Api {
     /// The settings.
     pub config: Arc<Config>,
+    /// Where clients connect to the proxy; the ports are the real ones.
+    pub proxy: Vec<Address>,
     /// The keys in force.
     pub keys: KeyReader,
     /// Edits and reloads.

@@ -16,9 +16,12 @@ use axum::http::Uri;
 use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::MethodFilter;
+use axum::routing::get;
 use axum::routing::on;
 
 use crate::admin::Shared;
+use crate::admin::assets;
+use crate::admin::assets::Pages;
 use crate::admin::audit;
 use crate::admin::error::ApiError;
 use crate::admin::error::Code;
@@ -37,9 +40,7 @@ use crate::admin::transactions;
 use crate::admin::usage;
 use crate::audit::Actor;
 
-/// For whoever opens the listener in a browser.
-const NO_PAGES: &str = "this version has an API and no pages: make the administrator's account with \
-                        POST /api/v1/setup and code, name and password in JSON, or at a shell with keygate init";
+const NOTHING_HERE: &str = "there is nothing here; the paths are in /api/v1/openapi.json";
 
 /// Where all paths begin.
 pub(crate) const BASE: &str = "/api/v1";
@@ -151,6 +152,20 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
         let handler = move |request: Request<Body>| pass(endpoint, Arc::clone(&shared), request);
         router = router.route(&format!("{BASE}{}", endpoint.path), on(method, handler));
     }
+    let pages = Pages::new(shared.api.config.admin.url_path());
+    let files = Arc::clone(&pages);
+    let file = move |request| {
+        send(request, move |parts| {
+            let path = parts.uri.path().strip_prefix(assets::FOLDER)?;
+            files.file(path, &parts.headers)
+        })
+    };
+    router = router.route(&format!("{}{{*path}}", assets::FOLDER), get(file));
+    for page in assets::PAGES {
+        let pages = Arc::clone(&pages);
+        let page_of = move |request| send(request, move |parts| Some(pages.page(&parts.headers)));
+        router = router.route(page, get(page_of));
+    }
     router
         .method_not_allowed_fallback(|request: Request<Body>| {
             refuse(
@@ -159,21 +174,23 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
                 "the field Allow says which methods this path has",
             )
         })
-        .fallback(|request: Request<Body>| {
-            let detail = match request.uri().path() {
-                // Where the address of a setup code leads.
-                "/" => NO_PAGES,
-                _ => "there is nothing here; the paths are in /api/v1/openapi.json",
-            };
-            refuse(request, Code::NotFound, detail)
-        })
+        .fallback(|request: Request<Body>| refuse(request, Code::NotFound, NOTHING_HERE))
 }
 
-/// The path that the table knows, of one that has the path of `admin.url` before it: a proxy in front may take that
-/// away or leave it.
+/// A page, or a file of one.
+async fn send(request: Request<Body>, found: impl FnOnce(&Parts) -> Option<Outcome>) -> Response {
+    let (parts, body) = request.into_parts();
+    discard(body, &parts.headers).await;
+    let nothing = || Err(ApiError::new(Code::NotFound, NOTHING_HERE));
+    let outcome = found(&parts).unwrap_or_else(nothing);
+    outcome.unwrap_or_else(|error| error.answer(&origin(&parts).request_id))
+}
+
+/// The path that is ours, of one that has the path of `admin.url` before it: a proxy in front may take that away or
+/// leave it.
 pub(super) fn below(url_path: &str, uri: &Uri) -> Option<Uri> {
     let wanted = uri.path_and_query()?.as_str();
-    if wanted.starts_with(BASE) {
+    if wanted.starts_with(BASE) || assets::is_ours(uri.path()) {
         return None;
     }
     let rest = wanted.strip_prefix(url_path.strip_suffix('/')?)?;
@@ -292,6 +309,12 @@ mod tests {
                 Some("/api/v1/keys?a=/kg/"),
             ),
             ("/kg/", "/kg/", Some("/")),
+            ("/kg/", "/kg/keys/k_1?a", Some("/keys/k_1?a")),
+            ("/kg/", "/keys/k_1", None),
+            ("/keys/", "/keys", None),
+            ("/keys/", "/keys/", Some("/")),
+            ("/assets/", "/assets/app.js", None),
+            ("/assets/", "/assets/assets/app.js", Some("/assets/app.js")),
             ("/kg/", "/kg", None),
             ("/kg/", "/kgapi/v1/keys", None),
             ("/kg/", "/KG/api/v1/keys", None),

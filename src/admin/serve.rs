@@ -65,7 +65,7 @@ const STALL_LOOK: Duration = Duration::from_secs(5);
 /// After a failed accept; file descriptors come back in the meantime.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// On every answer, and never a word of CORS.
+/// On every answer that does not say more about itself, and never a word of CORS.
 const FIXED: [(HeaderName, &str); 7] = [
     (header::CACHE_CONTROL, "no-store"),
     (
@@ -259,7 +259,9 @@ fn agrees(parts: &Parts) -> Result<(), ApiError> {
 
 fn fix(headers: &mut HeaderMap) {
     for (name, value) in FIXED {
-        headers.insert(name, HeaderValue::from_static(value));
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
 }
 

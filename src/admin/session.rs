@@ -53,6 +53,12 @@ pub(super) struct Session {
     method: Option<&'static str>,
     /// Of keygate.
     version: &'static str,
+    /// Whether others than this machine reach the admin API without TLS.
+    plain_http: bool,
+    /// Of the key file, for whoever is signed in: another one tells that keys have changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    revision: Option<String>,
 }
 
 /// The administrator's account.
@@ -63,7 +69,7 @@ pub(super) struct Account {
 
 /// `GET /session`.
 pub(super) async fn show(call: Call) -> Outcome {
-    let (shared, client) = (call.shared, call.sender.client);
+    let (shared, client) = (Arc::clone(&call.shared), call.sender.client);
     let visitor = blocking(move || shared.access.visitor(&call.headers, client)).await??;
     let (state, actor, method) = match visitor {
         Visitor::SetupRequired => ("setup_required", None, None),
@@ -82,11 +88,15 @@ pub(super) async fn show(call: Call) -> Outcome {
             )
         }
     };
+    let api = &call.shared.api;
+    let revision = || api.keys.snapshot().revision().to_string();
     Ok(json(&Session {
         state,
+        revision: actor.is_some().then(revision),
         actor,
         method,
         version: env!("CARGO_PKG_VERSION"),
+        plain_http: api.config.admin.plain_http(),
     }))
 }
 

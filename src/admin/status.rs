@@ -23,6 +23,9 @@ use crate::admin::usage::RebuildView;
 use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::config;
+use crate::config::Address;
+use crate::config::Mode;
+use crate::config::Source;
 use crate::health::Cause;
 use crate::key::KeyState;
 use crate::key::table::KeyTable;
@@ -44,6 +47,14 @@ pub(super) struct Status {
     ready: bool,
     blocked: Vec<Reason>,
     degraded: Vec<Reason>,
+    /// Where clients reach the proxy: `127.0.0.1:8080`, `unix:/run/keygate.sock`.
+    proxy_addresses: Vec<String>,
+    #[schema(schema_with = types::auth_mode)]
+    auth_mode: &'static str,
+    /// Where a token goes that has a choice.
+    token_source: TokenSource,
+    /// Whether others than this machine reach the admin API without TLS.
+    plain_http: bool,
     #[schema(required)]
     config_file: Option<String>,
     key_file: KeyFile,
@@ -59,6 +70,16 @@ pub(super) struct Status {
 pub(super) struct Reason {
     cause: &'static str,
     why: String,
+}
+
+/// A place in requests that may hold the token.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TokenSource {
+    #[schema(schema_with = types::source_kind)]
+    kind: &'static str,
+    /// Of the field, parameter or cookie; null: `Authorization: Bearer …`.
+    #[schema(required)]
+    name: Option<String>,
 }
 
 /// The key file.
@@ -170,6 +191,10 @@ pub(super) async fn show(call: Call) -> Outcome {
         ready: readiness.ready,
         blocked: reasons(readiness.blocked),
         degraded: reasons(readiness.degraded),
+        proxy_addresses: call.shared.api.proxy.iter().map(reached).collect(),
+        auth_mode: auth_mode(call.shared.api.config.auth.mode),
+        token_source: token_source(&call.shared.api.config.auth),
+        plain_http: call.shared.api.config.admin.plain_http(),
         config_file: call.shared.api.config.file.as_deref().map(shown),
         key_file: KeyFile {
             path: shown(&reload.file),
@@ -201,6 +226,29 @@ pub(super) async fn reload(call: Call) -> Outcome {
         })),
         Err(problems) => Err::<_, ApiError>(broken(&problems)),
     }
+}
+
+fn reached(address: &Address) -> String {
+    address.reached().to_string()
+}
+
+/// The words are those of `auth.mode`.
+const fn auth_mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "enforce",
+        Mode::Optional => "optional",
+        Mode::Shadow => "shadow",
+    }
+}
+
+fn token_source(auth: &config::Auth) -> TokenSource {
+    let (kind, name) = match auth.first_source() {
+        Source::Header(name) => ("header", Some(name.to_string())),
+        Source::Query(name) => ("query", Some(name.clone())),
+        Source::Cookie(name) => ("cookie", Some(name.clone())),
+        Source::Bearer => ("bearer", None),
+    };
+    TokenSource { kind, name }
 }
 
 fn shown(path: &Path) -> String {

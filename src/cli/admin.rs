@@ -367,7 +367,7 @@ mod tests {
         let Invitation::Secret(text) = invite(&desk, true) else {
             panic!("a terminal gets a code");
         };
-        assert!(text.expose().contains("http://127.0.0.1:4711/#code="));
+        assert!(text.expose().contains("http://127.0.0.1:4711/setup#code="));
         assert!(desk.file.read().unwrap().code.is_some());
         set_up(&desk);
         assert!(matches!(invite(&desk, true), Invitation::None));

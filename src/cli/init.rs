@@ -213,28 +213,14 @@ fn curl(config: &Config, token: &str) -> String {
         .listen
         .first()
         .expect("a configuration has a listener");
-    let (socket, base) = match address {
-        Address::Tcp(address) => {
-            let ip = address.ip();
-            let host = match ip {
-                std::net::IpAddr::V4(_) if ip.is_unspecified() => "127.0.0.1".to_owned(),
-                std::net::IpAddr::V6(_) if ip.is_unspecified() => "[::1]".to_owned(),
-                std::net::IpAddr::V4(_) => ip.to_string(),
-                std::net::IpAddr::V6(_) => format!("[{ip}]"),
-            };
-            (String::new(), format!("http://{host}:{}", address.port()))
-        }
+    let (socket, base) = match address.reached() {
+        Address::Tcp(address) => (String::new(), format!("http://{address}")),
         Address::Unix(path) => (
             format!("--unix-socket {} ", path.display()),
             "http://localhost".to_owned(),
         ),
     };
-    let source = config
-        .auth
-        .sources
-        .first()
-        .expect("a configuration has a source");
-    match source {
+    match config.auth.first_source() {
         Source::Header(name) => format!("curl {socket}-H '{name}: {token}' {base}/"),
         Source::Bearer => format!("curl {socket}-H 'Authorization: Bearer {token}' {base}/"),
         Source::Cookie(name) => format!("curl {socket}-b '{name}={token}' {base}/"),

@@ -23,6 +23,28 @@ impl fmt::Display for Address {
     }
 }
 
+impl Address {
+    /// As this machine reaches it.
+    #[must_use]
+    pub fn reached(&self) -> Self {
+        match self {
+            Self::Tcp(address) => Self::Tcp(reached(*address)),
+            Self::Unix(path) => Self::Unix(path.clone()),
+        }
+    }
+}
+
+/// How this machine reaches a listener: one on all networks, on loopback.
+#[must_use]
+pub(crate) fn reached(mut listener: SocketAddr) -> SocketAddr {
+    match listener.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => listener.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => listener.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    listener
+}
+
 /// `http://127.0.0.1:3000`, `http://app:3000`, `unix:/run/app.sock`: what `upstream` accepts.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

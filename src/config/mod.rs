@@ -21,6 +21,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+pub(crate) use crate::config::address::reached;
 pub use crate::config::layers::Origin;
 pub use crate::config::load::Effective;
 pub use crate::config::load::Inspection;
@@ -147,6 +148,15 @@ impl Admin {
     pub fn url_path(&self) -> &str {
         self.url.as_ref().map_or("/", |url| &url.path)
     }
+
+    /// Whether others than this machine reach it without TLS.
+    #[must_use]
+    pub fn plain_http(&self) -> bool {
+        match &self.url {
+            Some(url) => !url.secure,
+            None => !self.listen.ip().to_canonical().is_loopback(),
+        }
+    }
 }
 
 /// `https://ops.example.com/keygate/`: the address of the admin API for a browser.
@@ -181,6 +191,18 @@ pub struct Auth {
     pub realm: String,
     /// What happens to open streams of a revoked key.
     pub on_revoke: OnRevoke,
+}
+
+impl Auth {
+    /// Where a token goes that may be in any of the places.
+    ///
+    /// # Panics
+    /// Without a source, which no configuration that was read is.
+    #[must_use]
+    pub fn first_source(&self) -> &Source {
+        let source = self.sources.first();
+        source.expect("a configuration has a source")
+    }
 }
 
 /// A place in the request that may hold the token.

@@ -315,6 +315,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     ));
     let api = admin::Api {
         config: Arc::clone(&config),
+        proxy: addresses.clone(),
         keys: reader.clone(),
         reload: reload.clone(),
         secret,

@@ -1,8 +1,5 @@
 //! Where a browser finds the admin API, for whoever prints it. Not for: which addresses are let in (`guard`).
 
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 
 use crate::config;
@@ -15,24 +12,14 @@ pub(crate) fn browser_url(admin: &config::Admin, listen: SocketAddr) -> String {
             let scheme = if url.secure { "https" } else { "http" };
             format!("{scheme}://{}{}", url.authority, url.path)
         }
-        None => {
-            let mut address = listen;
-            match listen.ip() {
-                IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-                IpAddr::V6(ip) if ip.is_unspecified() => {
-                    address.set_ip(Ipv6Addr::LOCALHOST.into());
-                }
-                IpAddr::V4(_) | IpAddr::V6(_) => {}
-            }
-            format!("http://{address}/")
-        }
+        None => format!("http://{}/", config::reached(listen)),
     }
 }
 
-/// The same with the setup code behind the `#`, which browsers do not send and logs do not see.
+/// The address of the setup wizard, with the setup code behind the `#`, which browsers do not send and logs do not see.
 pub(crate) fn setup_url(admin: &config::Admin, listen: SocketAddr, code: &Secret) -> Secret {
     Secret::new(format!(
-        "{}#code={}",
+        "{}setup#code={}",
         browser_url(admin, listen),
         code.expose()
     ))

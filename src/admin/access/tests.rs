@@ -419,14 +419,22 @@ fn the_printed_address_is_one_that_a_browser_reaches() {
         session: Duration::from_secs(1),
     };
     for (url, listen, expected) in [
-        (None, "127.0.0.1:8018", "http://127.0.0.1:8018/#code=CODE"),
-        (None, "0.0.0.0:8018", "http://127.0.0.1:8018/#code=CODE"),
-        (None, "[::]:8018", "http://[::1]:8018/#code=CODE"),
-        (None, "192.0.2.1:80", "http://192.0.2.1:80/#code=CODE"),
+        (
+            None,
+            "127.0.0.1:8018",
+            "http://127.0.0.1:8018/setup#code=CODE",
+        ),
+        (
+            None,
+            "0.0.0.0:8018",
+            "http://127.0.0.1:8018/setup#code=CODE",
+        ),
+        (None, "[::]:8018", "http://[::1]:8018/setup#code=CODE"),
+        (None, "192.0.2.1:80", "http://192.0.2.1:80/setup#code=CODE"),
         (
             Some(("ops.example", "/keygate/")),
             "0.0.0.0:8018",
-            "https://ops.example/keygate/#code=CODE",
+            "https://ops.example/keygate/setup#code=CODE",
         ),
     ] {
         let url = setup_url(&admin(url), listen.parse().unwrap(), &secret("CODE"));

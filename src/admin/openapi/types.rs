@@ -326,6 +326,14 @@ pub(in crate::admin) fn session_method() -> Object {
     words(["session", "token"])
 }
 
+pub(in crate::admin) fn auth_mode() -> Object {
+    words(["enforce", "optional", "shadow"])
+}
+
+pub(in crate::admin) fn source_kind() -> Object {
+    words(["header", "query", "cookie", "bearer"])
+}
+
 pub(in crate::admin) fn secret_state() -> Object {
     words(["ok", "missing", "unreadable", "malformed"])
 }
