@@ -67,8 +67,9 @@ export async function api(method, path, options = {}) {
     try {
       return await once(method, path, options);
     } catch (error) {
+      const { state, expired } = session.get();
       const ended = error instanceof ApiError && (error.code === 'unauthenticated' || error.code === 'setup_required');
-      if (!ended || session.get().state === 'signed_out') throw error;
+      if (!ended || !(state === 'signed_in' || expired)) throw error;
       session.ended();
       await session.signedInAgain(options.signal);
     }

@@ -2,8 +2,9 @@
 
 import { get } from './api.js';
 import { Frame } from './frame.js';
-import { html, render, useEffect, useState } from './lib.js';
-import { Boundary, ErrorNote, Skeleton } from './parts/states.js';
+import { html, render, useEffect } from './lib.js';
+import { Lazy } from './parts/lazy.js';
+import { Boundary, ErrorNote } from './parts/states.js';
 import { Toasts } from './parts/toasts.js';
 import { navigate, startRouting, useRoute } from './router.js';
 import { revision, session, useStore } from './store.js';
@@ -45,26 +46,6 @@ function useFreshSession() {
       document.removeEventListener('visibilitychange', ask);
     };
   }, []);
-}
-
-/**
- * A module that is loaded when it is needed; its default export is shown.
- * @param {{load: () => Promise<{default: any}>, name: string, [more: string]: any}} props
- */
-export function Lazy({ load, name, ...props }) {
-  const [loaded, setLoaded] = useState(/** @type {{name: string, view?: any, error?: any}} */ ({ name: '' }));
-  const fetchView = () =>
-    load().then(
-      (module) => setLoaded({ name, view: module.default }),
-      (error) => setLoaded({ name, error }),
-    );
-  useEffect(() => void fetchView(), [name]);
-  if (loaded.name !== name) return html`<${Skeleton} />`;
-  if (loaded.error) {
-    return html`<${ErrorNote} title="This page could not be loaded" onRetry=${() => location.reload()}
-      error=${{ message: 'Check that keygate runs, then try again.' }} />`;
-  }
-  return html`<${Boundary} key=${name}><${loaded.view} ...${props} /><//>`;
 }
 
 const wizard = () => import('./views/wizard.js');

@@ -2,11 +2,11 @@
 // alone.
 
 import { get, post } from './api.js';
-import { Lazy } from './app.js';
 import { html, useEffect, useState } from './lib.js';
 import { Banners } from './parts/banners.js';
 import { Dialog } from './parts/dialog.js';
 import { Icon, Sign } from './parts/icon.js';
+import { Lazy } from './parts/lazy.js';
 import { Menu } from './parts/menu.js';
 import { Page } from './parts/table.js';
 import { href, navigate, useRoute } from './router.js';

@@ -52,8 +52,9 @@ function copySelection(text, near) {
  * @param {boolean} [props.iconOnly]
  * @param {boolean} [props.primary]
  * @param {string} [props.why]  why it cannot be copied
+ * @param {() => void} [props.onRefused]  pressed all the same: says what else can be done
  */
-export function CopyButton({ text, getText, label = 'Copy', iconOnly = false, primary = false, why }) {
+export function CopyButton({ text, getText, label = 'Copy', iconOnly = false, primary = false, why, onRefused }) {
   const button = useRef(/** @type {HTMLButtonElement | null} */ (null));
   const [done, setDone] = useState(false);
   const [byHand, setByHand] = useState('');
@@ -61,7 +62,7 @@ export function CopyButton({ text, getText, label = 'Copy', iconOnly = false, pr
   useEffect(() => () => clearTimeout(timer.current), []);
 
   const copy = async () => {
-    if (why) return;
+    if (why) return onRefused ? onRefused() : toast(why);
     try {
       const value = getText ? await getText() : text || '';
       if (!(await copyText(value, button.current || document.body))) return setByHand(value);

@@ -18,16 +18,17 @@ export function useId() {
  *   optional?: boolean, multiline?: boolean, options?: [string, string][], autofocus?: boolean, [more: string]: any}} props
  */
 export function Field({ label, value, onValue, error, hint, optional, multiline, options, autofocus, ...more }) {
-  const id = useId();
+  const own = useId();
+  const id = more.id || own;
   const described = classes(error && `${id}-error`, hint && `${id}-hint`);
   const shared = {
-    id,
     value,
     'aria-invalid': error ? 'true' : undefined,
     'aria-describedby': described || undefined,
     'data-autofocus': autofocus ? '' : undefined,
     onInput: onValue && ((/** @type {any} */ event) => onValue(event.target.value)),
     ...more,
+    id,
   };
   let input;
   if (options) {

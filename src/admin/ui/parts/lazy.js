@@ -1,0 +1,24 @@
+// Views are loaded when they are needed, so that the first page comes quickly.
+
+import { html, useEffect, useState } from '../lib.js';
+import { Boundary, ErrorNote, Skeleton } from './states.js';
+
+/**
+ * A module that is loaded when it is needed; its default export is shown.
+ * @param {{load: () => Promise<{default: any}>, name: string, [more: string]: any}} props
+ */
+export function Lazy({ load, name, ...props }) {
+  const [loaded, setLoaded] = useState(/** @type {{name: string, view?: any, error?: any}} */ ({ name: '' }));
+  const fetchView = () =>
+    load().then(
+      (module) => setLoaded({ name, view: module.default }),
+      (error) => setLoaded({ name, error }),
+    );
+  useEffect(() => void fetchView(), [name]);
+  if (loaded.name !== name) return html`<${Skeleton} />`;
+  if (loaded.error) {
+    return html`<${ErrorNote} title="This page could not be loaded" onRetry=${() => location.reload()}
+      error=${{ message: 'Check that keygate runs, then try again.' }} />`;
+  }
+  return html`<${Boundary} key=${name}><${loaded.view} ...${props} /><//>`;
+}
