@@ -1,0 +1,45 @@
+// A request as a `curl` command for a POSIX shell. The token is never in it: `$TOKEN` stands for it. Not for: sending.
+
+/**
+ * @typedef {object} TokenSource  where keygate looks for the token first
+ * @property {string} kind  `header`, `bearer`, `query` or `cookie`
+ * @property {string | null} [name]
+ */
+
+/**
+ * @typedef {object} Asked
+ * @property {string} method
+ * @property {string} address  scheme and authority, or `unix:` and a path
+ * @property {string} path  with its query
+ * @property {[string, string][]} headers
+ * @property {string | null} [body]
+ * @property {TokenSource | null} [token]  null: none is sent
+ */
+
+const HEADER = { kind: 'header', name: 'x-api-key' };
+
+/** Where the token goes, as far as it is known. @param {any} status  `GET /status` @returns {TokenSource} */
+export const tokenSource = (status) => status?.token_source ?? HEADER;
+
+/** @param {Asked} asked */
+export function curl({ method, address, path, headers, body, token }) {
+  const parts = ['curl'];
+  if (method === 'HEAD') parts.push('--head');
+  else if (method !== 'GET' || body) parts.push(`-X ${quoted(method)}`);
+  if (/\/\.\.?(\/|$|\?)/.test(path)) parts.push('--path-as-is');
+  if (/[[\]{}]/.test(path)) parts.push('--globoff');
+  if (address.startsWith('unix:')) parts.push(`--unix-socket ${quoted(address.slice('unix:'.length))}`);
+  const lines = [parts.join(' ')];
+  const origin = address.startsWith('unix:') ? 'http://localhost' : address.includes('://') ? address : `http://${address}`;
+  const inQuery = token?.kind === 'query' ? `${path.includes('?') ? '&' : '?'}${token.name}=` : '';
+  if (token?.kind === 'header') lines.push(`-H "${token.name}: $TOKEN"`);
+  if (token?.kind === 'bearer') lines.push('-H "Authorization: Bearer $TOKEN"');
+  if (token?.kind === 'cookie') lines.push(`-b "${token.name}=$TOKEN"`);
+  for (const [name, value] of headers) lines.push(`-H ${quoted(value ? `${name}: ${value}` : `${name};`)}`);
+  if (body) lines.push(`--data-binary ${quoted(body)}`);
+  lines.push(quoted(origin + path + inQuery) + (inQuery && '"$TOKEN"'));
+  return lines.join(' \\\n  ');
+}
+
+/** @param {string} text */
+const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);

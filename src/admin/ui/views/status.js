@@ -1,0 +1,231 @@
+// Status: the files that keygate runs on, which revision of them is in force and what is wrong with them, the log on
+// disk, and the process. Not for: changing anything but a reload now.
+
+import { apiUrl, get, post } from '../api.js';
+import { html, useState } from '../lib.js';
+import { Banner } from '../parts/banner.js';
+import { CopyButton } from '../parts/copy.js';
+import { counted, share, span } from '../parts/figures.js';
+import { useId } from '../parts/field.js';
+import { ErrorNote, FileProblems, Skeleton } from '../parts/states.js';
+import { Page } from '../parts/table.js';
+import { Time, bytes } from '../parts/time.js';
+import { status, toast, useQuery, useStore } from '../store.js';
+
+const EVERY_MS = 5_000;
+
+/** @type {Record<string, string>} */
+const MODES = {
+  enforce: 'requests without a valid key are refused',
+  optional: 'requests without a key pass as anonymous',
+  shadow: 'nothing is refused; what would be is recorded',
+};
+
+export default function Status() {
+  const now = useStore(status);
+  // The frame keeps the store fresh; this is for the first time, and for a reload.
+  const fresh = useQuery('status now', readStatus);
+  const reloads = useQuery('reloads', lastReload, { every: EVERY_MS });
+  const again = () => Promise.all([fresh.reload(), reloads.reload()]);
+  return html`
+    <${Page} title="Status" actions=${html`<${ReloadNow} onDone=${again} />`}>
+      ${fresh.error && html`<${ErrorNote} error=${fresh.error} onRetry=${fresh.reload} />`}
+      ${!now && !fresh.error && html`<div class="panel"><${Skeleton} rows=${16} /></div>`}
+      ${now &&
+      html`
+        <${Health} now=${now} />
+        <div class="status-parts">
+          <${Config} now=${now} />
+          <${KeyFile} now=${now} last=${reloads.data} />
+          <${SecretFile} secret=${now.secret_file} />
+          <${Transactions} log=${now.transactions} />
+          <${Process} now=${now} />
+        </div>
+      `}
+    <//>
+  `;
+}
+
+/** @param {AbortSignal} signal */
+async function readStatus(signal) {
+  const { data } = await get('/status', {}, { signal });
+  status.set(data);
+  return data.started_at;
+}
+
+/** Who had the key file read last, as far as the audit log tells. @param {AbortSignal} signal */
+async function lastReload(signal) {
+  const { data } = await get('/audit', { action: 'keys.reloaded', limit: 1 }, { signal });
+  return data?.events?.[0] ?? null;
+}
+
+/** @param {{onDone: () => Promise<unknown>}} props */
+function ReloadNow({ onDone }) {
+  const [busy, setBusy] = useState(false);
+  const reload = async () => {
+    if (busy) return;
+    setBusy(true);
+    try {
+      const { data } = await post('/reload');
+      toast(`The key file was read: revision ${data.revision} is in force.`);
+    } catch (error) {
+      toast(/** @type {Error} */ (error).message, 'danger');
+    }
+    await onDone();
+    setBusy(false);
+  };
+  return html`<button type="button" class="button" aria-disabled=${busy ? 'true' : undefined} onClick=${reload}>Reload now</button>`;
+}
+
+/** What somebody should look at, before all else. @param {{now: any}} props */
+function Health({ now }) {
+  const { ready, blocked = [], degraded = [], access_problems: access = [] } = now;
+  return html`
+    ${!ready &&
+    html`<${Banner} kind="danger"><strong>Not ready</strong>${blocked.map(reason)}<//>`}
+    ${degraded.length > 0 && html`<${Banner} kind="warning"><strong>Degraded</strong>${degraded.map(reason)}<//>`}
+    ${access.length > 0 &&
+    html`<${Banner} kind="warning"><strong>The files that say who may administer have errors</strong><${FileProblems} problems=${access} /><//>`}
+  `;
+}
+
+/** @param {{cause: string, why: string}} given */
+const reason = ({ cause, why }) => html`<span key=${cause}>${why} <code>${cause}</code></span>`;
+
+/** @param {{title: string, badge?: import('../lib.js').Child, children: import('../lib.js').Child}} props */
+function Part({ title, badge, children }) {
+  const id = useId();
+  return html`
+    <section class="panel" aria-labelledby=${id}>
+      <header><h2 id=${id}>${title}</h2>${badge}</header>
+      <div class="padded">${children}</div>
+    </section>
+  `;
+}
+
+/** @param {string} path */
+const copied = (path) => html`<span class="with-copy"><code>${path}</code><${CopyButton} label="Copy path" text=${path} iconOnly /></span>`;
+
+/** @param {string} tone @param {string} text */
+const badge = (tone, text) => html`<span class="badge ${tone}">${text}</span>`;
+
+/** @param {{now: any}} props */
+function Config({ now }) {
+  return html`
+    <${Part} title="Config">
+      <dl class="facts">
+        <dt>File</dt><dd>${now.config_file ? copied(now.config_file) : 'none: flags and defaults'}</dd>
+        <dt>Read</dt><dd><${Time} value=${now.started_at} />, at the start</dd>
+        ${now.auth_mode && html`<dt>Mode</dt><dd><code>${now.auth_mode}</code> <span class="muted">${MODES[now.auth_mode] ?? ''}</span></dd>`}
+        ${now.token_source && html`<dt>Token in</dt><dd>${now.token_source.kind} ${now.token_source.name && html`<code>${now.token_source.name}</code>`}</dd>`}
+        ${now.proxy_addresses?.length > 0 && html`<dt>Listens on</dt><dd>${now.proxy_addresses.map((/** @type {string} */ address) => html`<code key=${address} class="each">${address}</code>`)}</dd>`}
+      </dl>
+    <//>
+  `;
+}
+
+/** @param {{now: any, last: any}} props */
+function KeyFile({ now: { key_file: file, keys }, last }) {
+  const broken = file.problems.length > 0;
+  return html`
+    <${Part} title="Key file" badge=${broken ? badge('bad', 'errors') : badge('ok', 'in force')}>
+      ${broken &&
+      html`<${Banner} kind="danger"><strong>The file has errors: the keys of the revision below stay in force</strong><${FileProblems} problems=${file.problems} /><//>`}
+      ${file.warnings.length > 0 && html`<${Banner} kind="warning"><strong>Works, and should be better</strong><${FileProblems} problems=${file.warnings} /><//>`}
+      <dl class="facts">
+        <dt>File</dt><dd>${copied(file.path)}</dd>
+        <dt>Revision</dt><dd><code>${file.revision}</code></dd>
+        <dt>Loaded</dt><dd><${Time} value=${file.loaded_at} />${loadedBy(last, file)}</dd>
+        <dt>Edits</dt><dd>${file.writable ? 'can be made here' : 'only where the file comes from: it is read-only for keygate'}</dd>
+        <dt>Keys</dt><dd>${counted(keys.total, 'key')}: ${states(keys)}</dd>
+      </dl>
+    <//>
+  `;
+}
+
+/** @param {Record<string, number>} keys */
+const states = (keys) =>
+  ['active', 'disabled', 'not_yet_valid', 'expired']
+    .filter((state) => state === 'active' || keys[state] > 0)
+    .map((state) => `${keys[state]} ${state.replaceAll('_', ' ')}`)
+    .join(', ');
+
+/** The last reload that the audit log has, when it is the one that is in force. @param {any} last @param {any} file */
+function loadedBy(last, file) {
+  const same = last && Math.abs(Date.parse(last.time) - Date.parse(file.loaded_at)) < 2_000;
+  if (!same) return '';
+  return `, by ${last.actor?.kind === 'file' ? 'an edit of the file' : (last.actor?.name ?? last.actor?.kind ?? 'somebody')}`;
+}
+
+/** @type {Record<string, [string, string]>} */
+const SECRETS = {
+  ok: ['ok', 'usable'],
+  missing: ['warn', 'missing'],
+  unreadable: ['bad', 'unreadable'],
+  malformed: ['bad', 'malformed'],
+};
+
+/** @param {{secret: any}} props */
+function SecretFile({ secret }) {
+  const [tone, word] = SECRETS[secret.state] ?? ['muted', secret.state];
+  return html`
+    <${Part} title="Secret file" badge=${badge(tone, word)}>
+      <dl class="facts">
+        <dt>Name</dt><dd><code>${secret.name}</code></dd>
+        <dt>For</dt><dd>sealing the copies of tokens, so that Copy works</dd>
+        ${secret.detail && html`<dt>Detail</dt><dd class="bad">${secret.detail}</dd>`}
+      </dl>
+    <//>
+  `;
+}
+
+/** @param {{log: any}} props */
+function Transactions({ log }) {
+  const { rebuild } = log;
+  return html`
+    <${Part} title="Transactions" badge=${log.recording ? badge('ok', 'recording') : badge('muted', 'not recorded')}>
+      <dl class="facts">
+        <dt>Folder</dt><dd>${copied(log.folder)}</dd>
+        <dt>On disk</dt><dd>${bytes(log.bytes)} in ${counted(log.files, 'file')}</dd>
+        <dt>Reaches back to</dt><dd><${Time} value=${log.oldest_at} never="nothing recorded yet" full /></dd>
+        <dt>Totals</dt>
+        <dd>
+          ${rebuild.running
+            ? html`reading the log: ${share(rebuild.bytes_done, rebuild.bytes_total)}`
+            : html`${counted(rebuild.records, 'record')} of the log read at the start`}
+        </dd>
+      </dl>
+      ${log.problems.length > 0 &&
+      html`
+        <${Banner} kind="warning">
+          <strong>Parts of the log could not be read</strong>
+          <ul>
+            ${log.problems.map(
+              (/** @type {any} */ problem) => html`
+                <li key=${problem.file + problem.what}><code>${problem.file}</code>: ${problem.what}${problem.lines > 0 && ` (${counted(problem.lines, 'line')})`}</li>
+              `,
+            )}
+          </ul>
+        <//>
+      `}
+    <//>
+  `;
+}
+
+/** @param {{now: any}} props */
+function Process({ now }) {
+  const uptime = Math.max(0, (Date.now() - Date.parse(now.started_at)) / 1_000);
+  const metrics = now.telemetry_address && `http://${now.telemetry_address}/metrics`;
+  return html`
+    <${Part} title="Process" badge=${now.ready ? badge('ok', 'ready') : badge('bad', 'not ready')}>
+      <dl class="facts">
+        <dt>Version</dt><dd>v${now.version}</dd>
+        <dt>Started</dt><dd><${Time} value=${now.started_at} full /></dd>
+        <dt>Runs for</dt><dd>${span(uptime)}</dd>
+        <dt>Metrics</dt><dd>${metrics ? html`<a href=${metrics} target="_blank" rel="noreferrer">${metrics}</a>` : html`at <code>/metrics</code> of <code>telemetry.listen</code>`}</dd>
+        <dt>API</dt><dd><a href=${apiUrl('/openapi.json')} target="_blank" rel="noreferrer">OpenAPI description</a></dd>
+      </dl>
+      <p class="help">This instance only: other replicas have a status of their own.</p>
+    <//>
+  `;
+}

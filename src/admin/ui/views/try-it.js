@@ -1,0 +1,235 @@
+// Try it: a request with a chosen key, sent through the real proxy, and what came back. The browser never sees the token:
+// keygate adds it. Not for: remembering requests, which is `try-history.js`.
+
+import { get, post } from '../api.js';
+import { html, useEffect, useRef, useState } from '../lib.js';
+import { CopyButton } from '../parts/copy.js';
+import { curl, tokenSource } from '../parts/curl.js';
+import { Field, fieldErrors, focusFirstInvalid, useId } from '../parts/field.js';
+import { Icon } from '../parts/icon.js';
+import { KeyPicker } from '../parts/key-picker.js';
+import { StatusCode } from '../parts/outcome.js';
+import { Empty, ErrorNote } from '../parts/states.js';
+import { Page } from '../parts/table.js';
+import { Time, bytes, duration } from '../parts/time.js';
+import { announce } from '../parts/announce.js';
+import { href } from '../router.js';
+import { status, useQuery, useStore } from '../store.js';
+import { headerPairs, remember, remembered } from './try-history.js';
+
+/** @typedef {import('./try-history.js').Draft} Draft */
+/** @typedef {import('../parts/key-picker.js').Choice} Choice */
+
+/**
+ * @typedef {object} Answer
+ * @property {number} status
+ * @property {[string, string][]} headers
+ * @property {string} body
+ * @property {boolean} body_is_base64
+ * @property {boolean} body_truncated
+ * @property {number} duration_us
+ * @property {string} request_id
+ */
+
+/** @type {[string, string][]} */
+const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS'].map((method) => [method, method]);
+const FIELDS = ['key_id', 'method', 'path', 'headers', 'body'];
+
+/** @param {URLSearchParams} query @returns {Draft} */
+const firstDraft = (query) => ({
+  key: null,
+  method: query.get('method') || 'GET',
+  path: query.get('path') || '/',
+  headers: '',
+  body: '',
+});
+
+/** A key without a copy of its token cannot be sent. @param {Choice} key */
+const unfit = (key) => (key.copy === 'none' ? 'no copy of its token' : null);
+
+/** @param {{query: URLSearchParams}} props */
+export default function TryIt({ query }) {
+  const [draft, setDraft] = useState(() => firstDraft(query));
+  const [answer, setAnswer] = useState(/** @type {Answer | null} */ (null));
+  const [error, setError] = useState(/** @type {any} */ (null));
+  const [sending, setSending] = useState(false);
+  const [recent, setRecent] = useState(remembered);
+  const form = useRef(/** @type {HTMLFormElement | null} */ (null));
+  const pending = useRef(/** @type {AbortController | null} */ (null));
+  const now = useStore(status);
+  usePresetKey(query.get('key'), (key) => setDraft((old) => ({ ...old, key: old.key ?? key })));
+  useEffect(() => () => pending.current?.abort(), []);
+
+  const { pairs, wrong } = headerPairs(draft.headers);
+  const { fields: wrongFields, rest } = fieldErrors(error, FIELDS);
+  const headersError = error?.code === 'headers' ? error.message : wrongFields.headers;
+  /** @param {Partial<Draft>} change */
+  const change = (change) => setDraft((old) => ({ ...old, ...change }));
+
+  /** @param {Event} [event] */
+  const send = async (event) => {
+    event?.preventDefault();
+    if (sending) return;
+    if (wrong) {
+      setError({ code: 'headers', message: wrong });
+      return focusFirstInvalid(form.current);
+    }
+    setSending(true);
+    setError(null);
+    pending.current = new AbortController();
+    const body = { key_id: draft.key?.id ?? null, method: draft.method, path: draft.path, headers: pairs, body: draft.body || null };
+    try {
+      const { data } = await post('/try', body, { signal: pending.current.signal });
+      setAnswer(data);
+      setRecent(remember(draft, data, now?.token_source?.name));
+      announce(`Answered with status ${data.status}`);
+    } catch (problem) {
+      if (pending.current.signal.aborted) return;
+      setAnswer(null);
+      setError(problem);
+      focusFirstInvalid(form.current);
+    }
+    setSending(false);
+  };
+  /** @param {KeyboardEvent} event */
+  const press = (event) => {
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) send(event);
+  };
+  const line = curl({
+    method: draft.method,
+    address: now?.proxy_addresses?.[0] ?? location.hostname,
+    path: draft.path || '/',
+    headers: pairs,
+    body: draft.body || null,
+    token: draft.key ? tokenSource(now) : null,
+  });
+
+  return html`
+    <${Page} title="Try it">
+      <div class="try">
+        <form class="panel padded form" ref=${form} onSubmit=${send} onKeyDown=${press} novalidate>
+          <${KeyField} draft=${draft} error=${wrongFields.key_id} onChoose=${(/** @type {Choice | null} */ key) => change({ key })} />
+          <div class="try-line">
+            <${Field} label="Method" value=${draft.method} options=${methodChoices(draft.method)} error=${wrongFields.method}
+              onValue=${(/** @type {string} */ method) => change({ method })} />
+            <${Field} label="Path" value=${draft.path} error=${wrongFields.path} class="mono" placeholder="/v1/items?page=2"
+              onValue=${(/** @type {string} */ path) => change({ path })} />
+          </div>
+          <${Field} label="Headers" multiline value=${draft.headers} error=${headersError} class="mono" rows="3" spellcheck=${false}
+            placeholder="Accept: application/json" hint="One a line, name: value. keygate adds the token of the key."
+            onValue=${(/** @type {string} */ headers) => change({ headers })} />
+          <${Field} label="Body" multiline value=${draft.body} error=${wrongFields.body} class="mono" rows="5" spellcheck=${false}
+            onValue=${(/** @type {string} */ body) => change({ body })} />
+          <div class="buttons">
+            <button type="submit" class="button primary" aria-disabled=${sending ? 'true' : undefined} title="Ctrl+Enter">
+              ${sending ? 'Sending…' : 'Send'}
+            </button>
+            <${CopyButton} label="Copy as curl" text=${line} />
+          </div>
+        </form>
+        <section class="panel padded try-answer" aria-label="Answer">
+          <h2>Answer</h2>
+          ${error && (rest || error.code !== 'headers') && !Object.keys(wrongFields).length && html`<${ErrorNote} error=${error} onRetry=${send} />`}
+          ${answer ? html`<${Answered} answer=${answer} />` : !error && html`<${Empty} title=${sending ? 'Waiting for the answer…' : 'Nothing sent yet'} text=${sending ? '' : 'Choose a key and send: the request goes through keygate like that of any client.'} />`}
+        </section>
+      </div>
+      <${Recent} recent=${recent} onChoose=${(/** @type {Draft} */ old) => setDraft({ ...old })} />
+    <//>
+  `;
+}
+
+/** @param {string} method */
+const methodChoices = (method) => (METHODS.some(([name]) => name === method) ? METHODS : [...METHODS, /** @type {[string, string]} */ ([method, method])]);
+
+/**
+ * The key that the address asks for, by its id.
+ * @param {string | null} id
+ * @param {(key: Choice) => void} found
+ */
+function usePresetKey(id, found) {
+  const { data } = useQuery(id && `key ${id}`, async (signal) => (await get(`/keys/${encodeURIComponent(id ?? '')}`, {}, { signal })).data);
+  useEffect(() => {
+    if (data && !unfit(data)) found(data);
+  }, [data?.id]);
+}
+
+/** @param {{draft: Draft, error?: string, onChoose: (key: Choice | null) => void}} props */
+function KeyField({ draft, error, onChoose }) {
+  const id = useId();
+  return html`
+    <div class="field">
+      <label for=${id}>API key</label>
+      <${KeyPicker} id=${id} value=${draft.key?.name ?? ''} placeholder="None: send without a key" unfit=${unfit}
+        invalid=${Boolean(error)} describedBy=${error ? `${id}-error` : undefined} onChoose=${onChoose} />
+      ${error && html`<span class="error" id="${id}-error"><${Icon} name="warning" />${error}</span>`}
+    </div>
+  `;
+}
+
+/** @param {{answer: Answer}} props */
+function Answered({ answer }) {
+  const [raw, setRaw] = useState(false);
+  const pretty = answer.body_is_base64 ? null : prettyJson(answer.body);
+  const text = raw || pretty === null ? answer.body : pretty;
+  return html`
+    <p class="outcome-line">
+      <span>status <b><${StatusCode} status=${answer.status} /></b></span>
+      <span>${duration(answer.duration_us)}</span>
+      <a href=${href('/transactions', { open: answer.request_id })}>See the transaction</a>
+    </p>
+    <details>
+      <summary>${answer.headers.length} headers</summary>
+      <dl class="facts mono">
+        ${answer.headers.map(([name, value], place) => html`<dt key=${`${place} name`}>${name}</dt><dd key=${`${place} value`}>${value}</dd>`)}
+      </dl>
+    </details>
+    ${text
+      ? html`
+          <div class="try-body-head">
+            <h3>Body</h3>
+            ${answer.body_is_base64 && html`<span class="help">not text: shown as base64</span>`}
+            ${pretty !== null && html`<button type="button" class="button quiet" aria-pressed=${raw} onClick=${() => setRaw(!raw)}>Raw</button>`}
+            <${CopyButton} label="Copy the body" text=${text} iconOnly />
+          </div>
+          <pre class="code" tabindex="0" role="region" aria-label="Body of the answer">${text}</pre>
+          ${answer.body_truncated && html`<p class="help">The rest is left out: the answer is longer than ${bytes(text.length)}.</p>`}
+        `
+      : html`<p class="muted">The answer has no body.</p>`}
+  `;
+}
+
+/** Null for what is no JSON object or list. @param {string} text */
+function prettyJson(text) {
+  if (!/^\s*[[{]/.test(text)) return null;
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return null;
+  }
+}
+
+/** @param {{recent: import('./try-history.js').Entry[], onChoose: (draft: Draft) => void}} props */
+function Recent({ recent, onChoose }) {
+  const id = useId();
+  if (!recent.length) return null;
+  return html`
+    <section class="panel" aria-labelledby=${id}>
+      <header><h2 id=${id}>Recent requests</h2><span class="help">in this browser, without tokens</span></header>
+      <ul class="rows" aria-labelledby=${id}>
+        ${recent.map(
+          (entry) => html`
+            <li key=${entry.request_id}>
+              <button type="button" class="row-button" onClick=${() => onChoose(entry.draft)} title="Fill the form with this request">
+                <code class="clip"><b>${entry.draft.method}</b> ${entry.draft.path}</code>
+                <span class="clip muted">${entry.draft.key?.name ?? 'no key'}</span>
+                <${StatusCode} status=${entry.status} />
+                <span class="muted"><${Time} value=${entry.at} /></span>
+              </button>
+              <a href=${href('/transactions', { open: entry.request_id })}>transaction</a>
+            </li>
+          `,
+        )}
+      </ul>
+    </section>
+  `;
+}
