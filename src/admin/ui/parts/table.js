@@ -1,8 +1,8 @@
 // What lists have in common: paging by cursor, and a page's head.
 
 import { html, useEffect, useRef } from '../lib.js';
-import { count as number } from './figures.js';
 import { Icon } from './icon.js';
+import { number } from './time.js';
 
 /**
  * @param {{from: number, count: number, total: number, onPrevious?: (() => void) | null, onNext?: (() => void) | null}} props

@@ -4,14 +4,14 @@ import { get, keyPath } from '../api.js';
 import { html } from '../lib.js';
 import { StackedChart, keySeries } from '../parts/chart.js';
 import { CopyButton } from '../parts/copy.js';
-import { bytes, count, counted, duration } from '../parts/figures.js';
+import { counted } from '../parts/figures.js';
 import { Icon } from '../parts/icon.js';
 import { KeyStatus } from '../parts/key-status.js';
 import { Menu } from '../parts/menu.js';
 import { Decision, StatusCode, reasonText } from '../parts/outcome.js';
 import { Empty, ErrorNote, Skeleton } from '../parts/states.js';
 import { Page } from '../parts/table.js';
-import { Time } from '../parts/time.js';
+import { Time, bytes, duration, number } from '../parts/time.js';
 import { href, navigate } from '../router.js';
 import { useQuery } from '../store.js';
 import { NO_COPY, tokenOf, useKeyActions } from './key-dialogs.js';
@@ -106,16 +106,16 @@ function Requests({ of: key }) {
     ${data &&
     html`<div class="padded form">
       <dl class="figures-row">
-        <div><dt>Requests</dt><dd>${count(data.requests_total)}</dd></div>
-        <div><dt>Refused</dt><dd>${count(data.refused_total)}</dd></div>
-        <div><dt>Failed</dt><dd>${count(data.failed_total)}</dd></div>
+        <div><dt>Requests</dt><dd>${number(data.requests_total)}</dd></div>
+        <div><dt>Refused</dt><dd>${number(data.refused_total)}</dd></div>
+        <div><dt>Failed</dt><dd>${number(data.failed_total)}</dd></div>
         <div><dt>p95 latency</dt><dd>${duration(data.latency?.p95_us)}</dd></div>
         <div><dt>Data in</dt><dd>${bytes(data.request_bytes)}</dd></div>
         <div><dt>Data out</dt><dd>${bytes(data.response_bytes)}</dd></div>
       </dl>
       <p class="small muted">Totals since <${Time} value=${data.since} />${data.rebuilding && '; the log is still being read'}${data.lost > 0 && `; ${counted(data.lost, 'request')} missing`}.</p>
       <${StackedChart} label=${`Requests of ${key.name}`} series=${keySeries(data.series)} start=${data.series.start} stepSeconds=${data.series.step_seconds} />
-      ${reasons.length > 0 && html`<p class="small">Refused: ${reasons.map(([reason, times], place) => html`${place > 0 && ', '}<a href=${href('/transactions', { key: key.id, reason })}>${reasonText(reason)} ${count(times)}</a>`)}</p>`}
+      ${reasons.length > 0 && html`<p class="small">Refused: ${reasons.map(([reason, times], place) => html`${place > 0 && ', '}<a href=${href('/transactions', { key: key.id, reason })}>${reasonText(reason)} ${number(times)}</a>`)}</p>`}
     </div>`}
   </section>`;
 }

@@ -4,14 +4,14 @@
 import { get } from '../api.js';
 import { html, useEffect, useRef, useState } from '../lib.js';
 import { CopyButton } from '../parts/copy.js';
-import { count, counted } from '../parts/figures.js';
+import { counted } from '../parts/figures.js';
 import { Icon } from '../parts/icon.js';
 import { KeyStatus } from '../parts/key-status.js';
 import { Menu } from '../parts/menu.js';
 import { Spark } from '../parts/spark.js';
 import { Empty, ErrorNote, Skeleton } from '../parts/states.js';
 import { Page, Pager } from '../parts/table.js';
-import { Time } from '../parts/time.js';
+import { Time, number } from '../parts/time.js';
 import { href, navigate, setQuery, useRoute } from '../router.js';
 import { revision, useQuery } from '../store.js';
 import { NO_COPY, tokenOf, useKeyActions } from './key-dialogs.js';
@@ -190,7 +190,7 @@ function KeyRow({ of: key, actions }) {
     <td data-label="Status"><span><${KeyStatus} of=${key} />${key.status !== 'expired' && key.expires_at && html`<span class="small muted expiry">until <${Time} value=${key.expires_at} /></span>`}</span></td>
     <td data-label="Created"><${Time} value=${key.created_at} never="–" /></td>
     <td data-label="Last used"><${Time} value=${key.last_used_at} /></td>
-    <td data-label="24 h"><span class="day"><span>${count(key.requests_24h)}</span><${Spark} values=${key.hours || []} label=${`${counted(key.requests_24h, 'request')} in 24 hours`} /></span></td>
+    <td data-label="24 h"><span class="day"><span>${number(key.requests_24h)}</span><${Spark} values=${key.hours || []} label=${`${counted(key.requests_24h, 'request')} in 24 hours`} /></span></td>
     <td>
       <div class="row-actions">
         <${CopyButton} iconOnly label="Copy to clipboard" getText=${() => tokenOf(key)} why=${key.copy === 'none' ? NO_COPY : undefined} onRefused=${() => actions.show('no-copy', key)} />
