@@ -1,6 +1,6 @@
 // Fields of forms: label, input, hint, and what is wrong, tied together for screen readers.
 
-import { classes, html, useRef } from '../lib.js';
+import { html, useRef } from '../lib.js';
 import { Icon } from './icon.js';
 
 let count = 0;
@@ -20,7 +20,7 @@ export function useId() {
 export function Field({ label, value, onValue, error, hint, optional, multiline, options, autofocus, ...more }) {
   const own = useId();
   const id = more.id || own;
-  const described = classes(error && `${id}-error`, hint && `${id}-hint`);
+  const described = error ? `${id}-error` : hint && `${id}-hint`;
   const shared = {
     value,
     'aria-invalid': error ? 'true' : undefined,
@@ -40,10 +40,13 @@ export function Field({ label, value, onValue, error, hint, optional, multiline,
   return html`<div class="field">
     <label for=${id}>${label}${optional && html` <span class="optional" aria-hidden="true">optional</span>`}</label>
     ${input}
-    ${error && html`<span class="error" id="${id}-error"><${Icon} name="warning" />${error}</span>`}
-    ${hint && html`<span class="hint" id="${id}-hint">${hint}</span>`}
+    ${error && html`<span class="error" id="${id}-error"><${Icon} name="warning" />${sentence(error)}</span>`}
+    ${hint && !error && html`<span class="hint" id="${id}-hint">${hint}</span>`}
   </div>`;
 }
+
+/** @param {string} text */
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** @param {{label: import('../lib.js').Child, checked: boolean, onValue: (checked: boolean) => void, [more: string]: any}} props */
 export const Check = ({ label, checked, onValue, ...more }) =>

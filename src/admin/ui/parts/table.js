@@ -19,9 +19,10 @@ let visited = false;
 
 /**
  * A view: its heading, which gets the focus when one comes here from another view, and its actions.
- * @param {{title: string, heading?: import('../lib.js').Child, actions?: import('../lib.js').Child, children?: import('../lib.js').Child}} props
+ * @param {{title: string, beside?: import('../lib.js').Child, instead?: boolean, actions?: import('../lib.js').Child,
+ *   children?: import('../lib.js').Child}} props  `beside`: what stands next to the heading, or `instead` of it
  */
-export function Page({ title, heading, actions, children }) {
+export function Page({ title, beside, instead = false, actions, children }) {
   const head = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     const free = document.activeElement === document.body || document.activeElement?.closest('nav, a');
@@ -31,6 +32,6 @@ export function Page({ title, heading, actions, children }) {
   useEffect(() => {
     document.title = `${title} · keygate`;
   }, [title]);
-  return html`<div class="page-head"><h1 ref=${head} tabindex="-1">${heading || title}</h1>${actions}</div>
+  return html`<div class="page-head"><div class="page-title"><h1 ref=${head} tabindex="-1" class=${instead ? 'unseen' : ''}>${title}</h1>${beside}</div>${actions}</div>
     ${children}`;
 }

@@ -30,8 +30,9 @@ export function timeFrom(at, now = Date.now()) {
   for (const [unit, length] of UNITS) {
     if (Math.abs(seconds) >= length) return relative.format(Math.trunc(seconds / length), unit).replace('.', '');
   }
-  if (seconds > 0) return `in ${seconds} s`;
-  return seconds > -10 ? 'just now' : `${-seconds} s ago`;
+  // Also where two clocks do not quite agree.
+  if (Math.abs(seconds) < 10) return 'just now';
+  return seconds > 0 ? `in ${seconds} s` : `${-seconds} s ago`;
 }
 
 /** With the zone. @param {string | number | Date} value */
@@ -41,11 +42,11 @@ export const absoluteTime = (value) => absolute.format(new Date(value));
  * @param {{value: string | number | null | undefined, never?: string, full?: boolean}} props  full: the absolute time
  */
 export function Time({ value, never = 'never', full = false }) {
-  const now = useStore(ticks);
+  useStore(ticks);
   if (value === null || value === undefined || value === '') return html`<span class="muted">${never}</span>`;
   const date = new Date(value);
   if (Number.isNaN(date.getTime())) return String(value);
-  const text = timeFrom(date.getTime(), Math.max(now, Date.now() - 10_000));
+  const text = timeFrom(date.getTime());
   const long = absoluteTime(date);
   return html`<time datetime=${date.toISOString()} title=${full ? text : long}>${full ? long : text}</time>`;
 }

@@ -1,10 +1,12 @@
 // The page of one key: what it is, what it may do, how it was used, its latest transactions and its history.
 
-import { get, keyPath } from '../api.js';
-import { html } from '../lib.js';
+import { ApiError, get, keyPath, patch } from '../api.js';
+import { html, useState } from '../lib.js';
 import { StackedChart, keySeries } from '../parts/chart.js';
 import { CopyButton } from '../parts/copy.js';
 import { counted } from '../parts/figures.js';
+import { EditInPlace } from '../parts/edit-in-place.js';
+import { fieldErrors } from '../parts/field.js';
 import { Icon } from '../parts/icon.js';
 import { KeyStatus } from '../parts/key-status.js';
 import { Menu } from '../parts/menu.js';
@@ -20,11 +22,18 @@ import { NO_COPY, tokenOf, useKeyActions } from './key-dialogs.js';
 
 /** @param {{params: {id: string}}} props */
 export default function KeyPage({ params: { id } }) {
-  const { data: key, error, reload } = useQuery(
+  const { data, error, reload } = useQuery(
     `key ${id}`,
-    async (signal) => /** @type {Key} */ ((await get(keyPath(id), {}, { signal })).data),
+    async (signal) => {
+      const answer = await get(keyPath(id), {}, { signal });
+      return { key: /** @type {Key} */ (answer.data), etag: answer.etag };
+    },
     { every: 3000 },
   );
+  const key = data?.key;
+  const [naming, setNaming] = useState(false);
+  /** What was seen when the editing began. */
+  const [seen, setSeen] = useState(data);
   const actions = useKeyActions({ onChanged: reload, onDeleted: () => navigate('/keys') });
 
   if (error?.code === 'key_not_found') {
@@ -35,18 +44,45 @@ export default function KeyPage({ params: { id } }) {
   if (!key) {
     return html`<${Page} title="API key">${error ? html`<${ErrorNote} error=${error} onRetry=${reload} />` : html`<section class="panel"><${Skeleton} rows=${8} /></section>`}<//>`;
   }
+  /** @param {'name' | 'description'} field */
+  const saving = (field) => async (/** @type {string} */ value, /** @type {boolean} */ over) => {
+    const etag = (over ? data : seen)?.etag || '*';
+    try {
+      await patch(keyPath(id), { [field]: value || null }, { headers: { 'if-match': etag } });
+      await reload();
+      return {};
+    } catch (caught) {
+      if (!(caught instanceof ApiError) || caught.code !== 'stale') {
+        const { fields, rest } = fieldErrors(caught, [field]);
+        return { error: fields[field] || rest };
+      }
+      const fresh = await get(keyPath(id));
+      await reload();
+      if ((fresh.data[field] || '') !== (seen?.key[field] || '')) return { theirs: fresh.data[field] || '' };
+      // Something else of it has changed, which this does not touch.
+      await patch(keyPath(id), { [field]: value || null }, { headers: { 'if-match': fresh.etag || '*' } });
+      await reload();
+      return {};
+    }
+  };
+  const begin = (/** @type {boolean} */ editing) => editing && setSeen(data);
   const copy = () => /** @type {HTMLElement | null} */ (document.querySelector('.key-copy button'))?.click();
   const buttons = html`<div class="buttons">
     <button type="button" class="button" onClick=${() => actions.show('edit', key)}><${Icon} name="edit" />Edit</button>
     <${Menu} label="More actions" class="button icon-only" items=${actions.items(key, { copy })} />
   </div>`;
-  return html`<${Page} title=${key.name} actions=${buttons}>
+  return html`<${Page}
+    title=${key.name}
+    instead=${naming}
+    actions=${buttons}
+    beside=${html`<${EditInPlace} label="Name" value=${key.name} onSave=${saving('name')} onEditing=${(/** @type {boolean} */ editing) => (setNaming(editing), begin(editing))} />`}
+  >
     <nav class="small" aria-label="Breadcrumb"><a href=${href('/keys')}>API Keys</a></nav>
     ${error && html`<${ErrorNote} error=${error} onRetry=${reload} />`}
     <div class="halves">
       <section class="panel" aria-labelledby="about">
         <header><h2 id="about">Key</h2><${KeyStatus} of=${key} /></header>
-        <${About} of=${key} actions=${actions} />
+        <${About} of=${key} actions=${actions} description=${html`<${EditInPlace} label="Description" multiline value=${key.description || ''} onSave=${saving('description')} onEditing=${begin} />`} />
       </section>
       <section class="panel" aria-labelledby="rules">
         <header><h2 id="rules">Rules</h2></header>
@@ -60,11 +96,11 @@ export default function KeyPage({ params: { id } }) {
   <//>`;
 }
 
-/** @param {{of: Key, actions: ReturnType<typeof useKeyActions>}} props */
-const About = ({ of: key, actions }) =>
+/** @param {{of: Key, actions: ReturnType<typeof useKeyActions>, description: import('../lib.js').Child}} props */
+const About = ({ of: key, actions, description }) =>
   html`<dl class="facts padded">
     <dt>Description</dt>
-    <dd>${key.description || html`<button type="button" class="link" onClick=${() => actions.show('edit', key)}>Add a description</button>`}</dd>
+    <dd class="described"><span class="text">${key.description || html`<span class="muted">none</span>`}</span>${description}</dd>
     <dt>Key</dt>
     <dd class="key-copy"><code>${key.mask || '–'}</code><${CopyButton} iconOnly label="Copy to clipboard" getText=${() => tokenOf(key)} why=${key.copy === 'none' ? NO_COPY : undefined} onRefused=${() => actions.show('no-copy', key)} /></dd>
     ${key.copy === 'none' && html`<dt>Copy</dt><dd>No copy was kept. <button type="button" class="link" onClick=${() => actions.show('rotate', key)}>Rotate</button> to get a new token.</dd>`}

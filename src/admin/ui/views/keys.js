@@ -5,6 +5,7 @@ import { get } from '../api.js';
 import { html, useEffect, useRef, useState } from '../lib.js';
 import { CopyButton } from '../parts/copy.js';
 import { counted } from '../parts/figures.js';
+import { useId } from '../parts/field.js';
 import { Icon } from '../parts/icon.js';
 import { KeyStatus } from '../parts/key-status.js';
 import { Menu } from '../parts/menu.js';
@@ -144,13 +145,15 @@ function Toolbar({ search, status, sort }) {
 }
 
 /** @param {{label: string, value: string, options: [string, string][], onValue: (value: string) => void}} props */
-const Choice = ({ label, value, options, onValue }) =>
-  html`<label class="select"
-    >${label}
-    <select value=${value} onChange=${(/** @type {any} */ event) => onValue(event.target.value)}>
+function Choice({ label, value, options, onValue }) {
+  const id = useId();
+  return html`<span class="select">
+    <label for=${id}>${label}</label>
+    <select id=${id} value=${value} onChange=${(/** @type {any} */ event) => onValue(event.target.value)}>
       ${options.map(([choice, text]) => html`<option key=${choice} value=${choice} selected=${choice === value}>${text}</option>`)}
     </select>
-  </label>`;
+  </span>`;
+}
 
 /** @param {{keys: Key[], actions: ReturnType<typeof useKeyActions>}} props */
 const KeyTable = ({ keys, actions }) =>
