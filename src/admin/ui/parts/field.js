@@ -61,7 +61,10 @@ export const Check = ({ label, checked, onValue, ...more }) =>
  */
 export function TokenField({ label = 'Token', value, autofocus, children }) {
   const id = useId();
-  const select = (/** @type {any} */ event) => event.target.select();
+  const select = ({ target } = /** @type {any} */ ({})) => {
+    target.select();
+    target.scrollLeft = 0;
+  };
   return html`<div class="field">
     <label for=${id}>${label}</label>
     <div class="token-line">

@@ -1,7 +1,7 @@
 // A key's state in a word, with what will soon change it.
 
 import { classes, html } from '../lib.js';
-import { timeFrom } from './time.js';
+import { absoluteTime, timeFrom } from './time.js';
 
 const SOON_MS = 7 * 86_400_000;
 
@@ -13,12 +13,16 @@ const WORDS = {
   expired: ['expired', 'bad'],
 };
 
-/** @param {{of: import('../types.js').Key}} props */
-export function KeyStatus({ of: key }) {
+/** @param {{of: import('../types.js').Key, expiry?: boolean}} props  `expiry`: says also what is far off */
+export function KeyStatus({ of: key, expiry = false }) {
   const [word, look] = WORDS[key.status] || [String(key.status), 'muted'];
   const left = key.expires_at ? Date.parse(key.expires_at) - Date.now() : Infinity;
-  if (key.status === 'active' && left < SOON_MS) {
-    return html`<span class="badge warn">expires ${timeFrom(Date.now() + left)}</span>`;
-  }
-  return html`<span class=${classes('badge', look)}>${word}</span>`;
+  const soon = left < SOON_MS && key.status === 'active';
+  const when = Number.isFinite(left) && left > 0 ? `expires ${timeFrom(Date.now() + left)}` : '';
+  const title = key.expires_at ? absoluteTime(key.expires_at) : undefined;
+  if (soon) return html`<span class="badge warn" title=${title}>${when}</span>`;
+  return html`<span>
+    <span class=${classes('badge', look)}>${word}</span>
+    ${expiry && when && html`<span class="small muted expiry" title=${title}>${when}</span>`}
+  </span>`;
 }

@@ -28,7 +28,7 @@ const UNITS = [
 export function timeFrom(at, now = Date.now()) {
   const seconds = Math.round((at - now) / 1000);
   for (const [unit, length] of UNITS) {
-    if (Math.abs(seconds) >= length) return relative.format(Math.trunc(seconds / length), unit).replace('.', '');
+    if (Math.abs(seconds) >= length) return relative.format(Math.round(seconds / length), unit).replace('.', '');
   }
   // Also where two clocks do not quite agree.
   if (Math.abs(seconds) < 10) return 'just now';

@@ -113,7 +113,7 @@ const missing = (field, detail) => new ApiError(422, { errors: [{ pointer: `#/${
 /** The token, once it is made. @param {{of: KeyWithToken, title: string, onClose: () => void}} props */
 function TokenDialog({ of: key, title, onClose }) {
   const lost = key.copy === 'none' && key.token;
-  return html`<${Dialog} key="token" title=${title} onClose=${onClose} actions=${html`<button type="button" class="button primary" onClick=${onClose}>Done</button>`}>
+  return html`<${Dialog} key="token" title=${title} wide onClose=${onClose} actions=${html`<button type="button" class="button primary" onClick=${onClose}>Done</button>`}>
     <${TokenText} of=${key} />
     ${key.token && html`<p class="help">${lost ? 'Copy it now: it is not shown again.' : 'You can copy it again at any time.'}</p>`}
   <//>`;

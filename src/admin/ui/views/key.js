@@ -71,13 +71,13 @@ export default function KeyPage({ params: { id } }) {
     <button type="button" class="button" onClick=${() => actions.show('edit', key)}><${Icon} name="edit" />Edit</button>
     <${Menu} label="More actions" class="button icon-only" items=${actions.items(key, { copy })} />
   </div>`;
-  return html`<${Page}
+  return html`<nav class="small crumbs" aria-label="Breadcrumb"><a href=${href('/keys')}>API Keys</a> / <code>${key.id}</code></nav>
+    <${Page}
     title=${key.name}
     instead=${naming}
     actions=${buttons}
     beside=${html`<${EditInPlace} label="Name" value=${key.name} onSave=${saving('name')} onEditing=${(/** @type {boolean} */ editing) => (setNaming(editing), begin(editing))} />`}
   >
-    <nav class="small" aria-label="Breadcrumb"><a href=${href('/keys')}>API Keys</a></nav>
     ${error && html`<${ErrorNote} error=${error} onRetry=${reload} />`}
     <div class="halves">
       <section class="panel" aria-labelledby="about">
@@ -98,7 +98,7 @@ export default function KeyPage({ params: { id } }) {
 
 /** @param {{of: Key, actions: ReturnType<typeof useKeyActions>, description: import('../lib.js').Child}} props */
 const About = ({ of: key, actions, description }) =>
-  html`<dl class="facts padded">
+  html`<dl class="facts inset">
     <dt>Description</dt>
     <dd class="described"><span class="text">${key.description || html`<span class="muted">none</span>`}</span>${description}</dd>
     <dt>Key</dt>
@@ -119,7 +119,7 @@ const About = ({ of: key, actions, description }) =>
 function Rules({ of: key }) {
   /** @param {string[] | undefined} list @param {string} all */
   const listed = (list, all) => (list ? html`<span class="tags">${list.map((one) => html`<code class="tag" key=${one}>${one}</code>`)}</span>` : html`<span class="muted">${all}</span>`);
-  return html`<dl class="facts padded">
+  return html`<dl class="facts inset">
     <dt>Paths</dt><dd>${listed(key.allow?.paths, 'all')}</dd>
     <dt>Methods</dt><dd>${listed(key.allow?.methods, 'all')}</dd>
     <dt>Networks</dt><dd>${listed(key.allow?.networks, 'all')}</dd>
@@ -140,7 +140,7 @@ function Requests({ of: key }) {
     ${error && html`<${ErrorNote} error=${error} onRetry=${reload} />`}
     ${!data && !error && html`<${Skeleton} rows=${6} />`}
     ${data &&
-    html`<div class="padded form">
+    html`<div class="inset form">
       <dl class="figures-row">
         <div><dt>Requests</dt><dd>${number(data.requests_total)}</dd></div>
         <div><dt>Refused</dt><dd>${number(data.refused_total)}</dd></div>
@@ -194,7 +194,7 @@ const ACTIONS = {
   'key.rotated': 'Rotated',
   'key.deleted': 'Deleted',
   'key.copied': 'Copied',
-  'key.tried': 'Tried',
+  'request.tried': 'Tried',
   'keys.imported': 'Imported',
 };
 /** @type {Record<string, string>} */
@@ -212,9 +212,9 @@ function History({ of: key }) {
     <header><h2 id="history">History</h2></header>
     ${error && html`<${ErrorNote} error=${error} onRetry=${reload} />`}
     ${!data && !error && html`<${Skeleton} rows=${3} />`}
-    ${data && !events.length && html`<p class="padded muted">Nothing was noted of this key yet.</p>`}
+    ${data && !events.length && html`<p class="inset muted">Nothing was noted of this key yet.</p>`}
     ${events.length > 0 &&
-    html`<ol class="history padded">
+    html`<ol class="history inset">
       ${events.map(
         (event) => html`<li key=${event.time + event.action}>
           <span><strong>${ACTIONS[event.action] || event.action}</strong> by ${event.actor?.name || ACTORS[event.actor?.kind] || event.actor?.kind || 'unknown'}${event.detail && html` <span class="muted">${event.detail}</span>`}</span>
@@ -223,7 +223,7 @@ function History({ of: key }) {
         </li>`,
       )}
     </ol>`}
-    ${(data?.skipped || 0) > 0 && html`<p class="padded small muted">${counted(data?.skipped || 0, 'line')} of the audit log could not be read.</p>`}
+    ${(data?.skipped || 0) > 0 && html`<p class="inset small muted">${counted(data?.skipped || 0, 'line')} of the audit log could not be read.</p>`}
   </section>`;
 }
 

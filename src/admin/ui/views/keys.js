@@ -190,7 +190,7 @@ function KeyRow({ of: key, actions }) {
       ${key.description && html`<span class="clip small muted" title=${key.description}>${key.description}</span>`}
     </th>
     <td data-label="Key">${key.mask ? html`<code class="clip">${key.mask}</code>` : html`<span class="muted">–</span>`}</td>
-    <td data-label="Status"><span><${KeyStatus} of=${key} />${key.status !== 'expired' && key.expires_at && html`<span class="small muted expiry">until <${Time} value=${key.expires_at} /></span>`}</span></td>
+    <td data-label="Status"><${KeyStatus} of=${key} expiry /></td>
     <td data-label="Created"><${Time} value=${key.created_at} never="–" /></td>
     <td data-label="Last used"><${Time} value=${key.last_used_at} /></td>
     <td data-label="24 h"><span class="day"><span>${number(key.requests_24h)}</span><${Spark} values=${key.hours || []} label=${`${counted(key.requests_24h, 'request')} in 24 hours`} /></span></td>
