@@ -20,6 +20,8 @@ const MINUTE = 60;
 const BAR_SECONDS = [1, 2, 5, 6, 10, 15, 30, 60, 120, 360, 720, 1440].map((minutes) => minutes * MINUTE);
 const MARK_SECONDS = [5, 10, 15, 30, 60, 120, 180, 360, 720, 1440].map((minutes) => minutes * MINUTE);
 const MARKS_MAX = 5;
+/** Behind this share of the width there is no room for a text. */
+const MARKED = 0.92;
 const LINES_MAX = 4;
 
 /**
@@ -260,6 +262,7 @@ function marks({ bars, seconds, begins }) {
   const apart = MARK_SECONDS.find((size) => (bars * seconds) / size <= MARKS_MAX) ?? bars * seconds;
   return Array.from({ length: bars }, (_, place) => place)
     .filter((place) => {
+      if (place > bars * MARKED) return false;
       const time = new Date(begins(place));
       const local = time.getTime() / 1_000 - time.getTimezoneOffset() * MINUTE;
       return local % apart === 0;

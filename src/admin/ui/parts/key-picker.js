@@ -130,7 +130,7 @@ export function KeyPicker({ id, value, placeholder = 'any', free = false, unfit 
         aria-describedby=${describedBy}
         autocomplete="off"
         spellcheck="false"
-        size="14"
+        size="12"
         placeholder=${placeholder}
         value=${text}
         onInput=${type}

@@ -58,7 +58,7 @@ const Fresh = ({ usage }) => html`
     <${Empty} title="No requests yet" text="As soon as the first request goes through keygate, its numbers are here: how many, how fast, and what was refused."
       action=${html`<a class="button primary" href=${href('/try')}>Send a request</a>`} />
   </div>
-  <div class="halves"><${Expiring} /></div>
+  <${Expiring} />
 `;
 
 /** @param {{usage: AllUsage, query: URLSearchParams}} props */
@@ -68,10 +68,14 @@ function Filled({ usage, query }) {
     <${Figures} usage=${usage} />
     <${Requests} usage=${usage} query=${query} />
     <div class="halves">
-      <${TopKeys} keys=${usage.top_keys} />
-      <${Expiring} />
-      <${Reasons} title="Refused and failed, by reason" reasons=${usage.by_reason} since=${usage.since} />
-      ${usage.by_decision.would_refuse > 0 && html`<${Shadow} usage=${usage} />`}
+      <div>
+        <${TopKeys} keys=${usage.top_keys} />
+        <${Expiring} />
+      </div>
+      <div>
+        ${usage.by_decision.would_refuse > 0 && html`<${Shadow} usage=${usage} />`}
+        <${Reasons} reasons=${usage.by_reason} since=${usage.since} />
+      </div>
     </div>
   `;
 }
@@ -81,6 +85,8 @@ const Notes = ({ usage: { rebuild, lost } }) => html`
   ${rebuild.running && html`<${Banner} kind="info">The log of earlier is being read, ${share(rebuild.bytes_done, rebuild.bytes_total)} so far: the numbers grow.<//>`}
   ${lost > 0 && html`<${Banner} kind="warning">${counted(lost, 'request')} ${lost === 1 ? 'is' : 'are'} missing from these numbers: the log could not keep up.<//>`}
 `;
+
+const OTHER_STATES = /** @type {const} */ (['disabled', 'not_yet_valid', 'expired']);
 
 /** @param {{usage: AllUsage}} props */
 function Figures({ usage }) {
@@ -93,7 +99,7 @@ function Figures({ usage }) {
     const { join } = bins(series.start, series.step_seconds, series.requests.length);
     return { requests: join(series.requests), refused: join(series.refused), p95: join(series.p95_us, most), keys: join(series.active_keys, most) };
   }, [series]);
-  const others = keys && ['disabled', 'not_yet_valid', 'expired'].filter((state) => keys[state] > 0).map((state) => `${number(keys[state])} ${state.replaceAll('_', ' ')}`);
+  const others = keys && OTHER_STATES.filter((state) => keys[state] > 0).map((state) => `${number(keys[state])} ${state.replaceAll('_', ' ')}`);
   return html`
     <div class="figures">
       <${Figure} title="Requests" value=${number(requests)} note="in the last 24 hours" values=${day.requests}
@@ -242,9 +248,9 @@ async function readExpiring(signal) {
   return data.keys.filter((/** @type {any} */ key) => key.expires_at && Date.parse(key.expires_at) < until);
 }
 
-/** @param {{title: string, reasons: Record<string, number>, since: string}} props */
-const Reasons = ({ title, reasons, since }) => html`
-  <${Part} title=${title} more=${html`<span class="help">first <${Time} value=${since} /></span>`}>
+/** @param {{reasons: Record<string, number>, since: string}} props */
+const Reasons = ({ reasons, since }) => html`
+  <${Part} title="Refused and failed, by reason" more=${html`<span class="help">since <${Time} value=${since} full /></span>`}>
     ${Object.keys(reasons).length
       ? html`<${Bars} rows=${byReason(reasons)} />`
       : html`<p class="padded muted">Nothing was refused and nothing failed.</p>`}

@@ -34,12 +34,16 @@ export default function Status() {
       ${now &&
       html`
         <${Health} now=${now} />
-        <div class="status-parts">
-          <${Config} now=${now} />
-          <${KeyFile} now=${now} last=${reloads.data} />
-          <${SecretFile} secret=${now.secret_file} />
-          <${Transactions} log=${now.transactions} />
-          <${Process} now=${now} />
+        <div class="halves">
+          <div>
+            <${Config} now=${now} />
+            <${KeyFile} now=${now} last=${reloads.data} />
+            <${SecretFile} secret=${now.secret_file} />
+          </div>
+          <div>
+            <${Transactions} log=${now.transactions} />
+            <${Process} now=${now} />
+          </div>
         </div>
       `}
     <//>

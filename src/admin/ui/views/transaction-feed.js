@@ -260,7 +260,7 @@ export class Feed {
     const fresh = page.transactions.filter((/** @type {Transaction} */ record) => !this.#seen.has(identity(record)));
     // With none in common there is a gap between the page and the list.
     if (fresh.length === PAGE) return void this.restart();
-    for (const record of fresh.toReversed()) this.#arrive(record);
+    for (const record of fresh.reverse()) this.#arrive(record);
   }
 
   /** @param {string | Transaction} sent */
@@ -279,7 +279,7 @@ export class Feed {
   }
 
   #draw() {
-    const arrived = this.#arrived.filter((record) => this.#isNew(record)).toReversed();
+    const arrived = this.#arrived.filter((record) => this.#isNew(record)).reverse();
     this.#arrived = [];
     if (!arrived.length) return;
     if (this.#paused) {

@@ -1,7 +1,7 @@
 // One transaction, beside the list: why it ended as it did, the whole record, and the same request as `curl`. Fields that
 // are new here are shown as they came. Not for: the list.
 
-import { ApiError, get } from '../api.js';
+import { get } from '../api.js';
 import { Fragment, classes, html } from '../lib.js';
 import { CopyButton } from '../parts/copy.js';
 import { curl, tokenSource } from '../parts/curl.js';
@@ -23,16 +23,14 @@ const RETRY_MS = 250;
 
 /** @param {string} id @param {AbortSignal} signal */
 async function read(id, signal) {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return (await get(`/transactions/${encodeURIComponent(id)}`, {}, { signal })).data;
-    } catch (error) {
-      const missing = error instanceof ApiError && error.status === 404;
-      if (!missing || tries === TRIES) throw error;
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
-      if (signal.aborted) throw signal.reason;
-    }
+  for (let tries = 1; tries <= TRIES; tries += 1) {
+    const { data } = await get('/transactions', { request_id: id, limit: 1 }, { signal });
+    // With a next page it may be further back, where the answer below looks.
+    if (data.transactions.length || data.next_cursor) return (await get(`/transactions/${encodeURIComponent(id)}`, {}, { signal })).data;
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    if (signal.aborted) throw signal.reason;
   }
+  throw new Error(`No transaction has the request id ${id}. It may be older than what is kept, or was not recorded.`);
 }
 
 /** @param {{id: string, onClose: () => void}} props */

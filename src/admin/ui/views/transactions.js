@@ -27,11 +27,11 @@ const FILTERS = ['key', 'decision', 'reason', 'status', 'method', 'path', 'clien
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS'].map((method) => [method, method]);
 /** @type {[string, string][]} */
 const SINCE = [
-  ['15m', 'last 15 minutes'],
-  ['1h', 'last hour'],
-  ['24h', 'last 24 hours'],
-  ['7d', 'last 7 days'],
-  ['30d', 'last 30 days'],
+  ['15m', '15 minutes ago'],
+  ['1h', '1 hour ago'],
+  ['24h', '24 hours ago'],
+  ['7d', '7 days ago'],
+  ['30d', '30 days ago'],
 ];
 const STATUSES = ['2xx', '3xx', '4xx', '5xx', '200', '401', '403', '404', '429', '502', '504'];
 /** Further down than this one reads, and what is new waits. */
@@ -153,14 +153,14 @@ function Filters({ filters, wrong, onChange, onClear }) {
       <${KeyChip} ...${shared('key')} />
       <${ChoiceChip} label="Decision" choices=${DECISION_CHOICES} ...${shared('decision')} />
       ${filters.reason && html`<${ChoiceChip} label="Reason" choices=${REASON_CHOICES} ...${shared('reason')} />`}
-      <${TextChip} label="Status" size=${6} placeholder="4xx, 404" suggestions=${STATUSES} ...${shared('status')} />
+      <${TextChip} label="Status" size=${8} placeholder="4xx, 404" suggestions=${STATUSES} ...${shared('status')} />
       <${ChoiceChip} label="Method" choices=${METHODS} ...${shared('method')} />
-      <${TextChip} label="Path" size=${14} placeholder="/v1/*" ...${shared('path')} />
+      <${TextChip} label="Path" size=${12} placeholder="/v1/*" ...${shared('path')} />
       ${filters.client && html`<${TextChip} label="Client" size=${14} ...${shared('client')} />`}
-      <${ChoiceChip} label="Since" none="the beginning" choices=${SINCE} ...${shared('since')} />
+      <${ChoiceChip} label="Since" none="any time" choices=${SINCE} ...${shared('since')} />
       ${filters.until && html`<${TextChip} label="Until" size=${20} ...${shared('until')} />`}
       ${filters.request_id && html`<${TextChip} label="Request id" size=${20} ...${shared('request_id')} />`}
-      <${TextChip} label="Search" size=${14} placeholder="any text" shortcut="search" ...${shared('search')} />
+      <${TextChip} label="Search" size=${12} placeholder="any text" shortcut="search" ...${shared('search')} />
       ${onClear && html`<button type="button" class="button quiet" onClick=${onClear}>Clear filters</button>`}
     <//>
     ${wrong && html`<p class="bad" role="alert">${FILTER_NAMES[wrong.name] ?? wrong.name}: ${wrong.why}</p>`}
