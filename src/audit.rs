@@ -87,6 +87,8 @@ pub enum Action {
     KeysResealed,
     /// Transactions were written out.
     TransactionsExported,
+    /// A request was sent through the proxy, with the token of a key or without one.
+    RequestTried,
     /// A reload was asked for.
     Reloaded,
     /// The administrator's account was made.
@@ -159,7 +161,7 @@ impl Actor {
 
 impl Action {
     /// Every action, for whoever lists or documents them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::KeyCreated,
         Self::KeyChanged,
         Self::KeyRotated,
@@ -170,6 +172,7 @@ impl Action {
         Self::KeysExported,
         Self::KeysResealed,
         Self::TransactionsExported,
+        Self::RequestTried,
         Self::Reloaded,
         Self::SetUp,
         Self::SignedIn,
@@ -193,6 +196,7 @@ impl Action {
             Self::KeysExported => "keys.exported",
             Self::KeysResealed => "keys.resealed",
             Self::TransactionsExported => "transactions.exported",
+            Self::RequestTried => "request.tried",
             Self::Reloaded => "keys.reloaded",
             Self::SetUp => "admin.set_up",
             Self::SignedIn => "admin.signed_in",

@@ -83,6 +83,10 @@ pub(crate) enum Code {
     SealDamaged,
     /// The disk does not take it.
     NotWritten,
+    /// The proxy's listener does not take a request, or breaks off.
+    ProxyUnreachable,
+    /// The proxy does not answer.
+    ProxyTimeout,
     /// So many live streams and exports are open already; with `Retry-After`.
     TooManyStreams,
     /// keygate is stopping.
@@ -156,6 +160,12 @@ impl Code {
             Self::SecretMissing => ("secret_missing", S::CONFLICT, "The secret is missing"),
             Self::SealDamaged => ("seal_damaged", S::CONFLICT, "The sealed copy is damaged"),
             Self::NotWritten => ("not_written", S::INSUFFICIENT_STORAGE, "Not written"),
+            Self::ProxyUnreachable => ("proxy_unreachable", S::BAD_GATEWAY, "No way to the proxy"),
+            Self::ProxyTimeout => (
+                "proxy_timeout",
+                S::GATEWAY_TIMEOUT,
+                "No answer from the proxy",
+            ),
             Self::TooManyStreams => ("too_many_streams", S::TOO_MANY_REQUESTS, "Too many streams"),
             Self::Stopping => ("stopping", S::SERVICE_UNAVAILABLE, "Stopping"),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Internal error"),

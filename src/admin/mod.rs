@@ -17,6 +17,7 @@ mod serve;
 mod session;
 mod status;
 mod transactions;
+mod try_it;
 mod usage;
 
 use std::fmt;

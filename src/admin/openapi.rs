@@ -38,6 +38,7 @@ use crate::admin::routes::Who;
 use crate::admin::session;
 use crate::admin::status;
 use crate::admin::transactions;
+use crate::admin::try_it;
 use crate::admin::usage;
 
 /// `GET /openapi.json`.
@@ -138,6 +139,7 @@ fn schemas() -> BTreeMap<String, Value> {
     add::<types::Setup>(&mut found);
     add::<types::Login>(&mut found);
     add::<types::NewPassword>(&mut found);
+    add::<types::TryRequest>(&mut found);
     add::<types::Problem>(&mut found);
     add::<FileProblem>(&mut found);
     add::<KeyView<'_>>(&mut found);
@@ -150,6 +152,7 @@ fn schemas() -> BTreeMap<String, Value> {
     add::<Events>(&mut found);
     add::<transactions::Transactions>(&mut found);
     add::<transactions::Explained>(&mut found);
+    add::<try_it::Answer>(&mut found);
     add::<session::Session>(&mut found);
     add::<session::Account>(&mut found);
     add::<status::Status>(&mut found);

@@ -37,6 +37,7 @@ use crate::admin::request::essence;
 use crate::admin::session;
 use crate::admin::status;
 use crate::admin::transactions;
+use crate::admin::try_it;
 use crate::admin::usage;
 use crate::audit::Actor;
 
@@ -128,6 +129,7 @@ pub(crate) static ENDPOINTS: &[Endpoint] = &[
     endpoint!(GET "/transactions/{request_id}", Administrators, Nothing, transactions::show, "A transaction, and the checks that it went through"),
     endpoint!(GET "/transactions/stream", Administrators, Nothing, transactions::stream::stream, "Transactions as they are recorded"),
     endpoint!(GET "/transactions:export", Administrators, Nothing, transactions::export::export, "Export transactions, newest first"),
+    endpoint!(POST "/try", Administrators, Json, try_it::send, "Send a request through the proxy"),
     endpoint!(GET "/usage", Administrators, Nothing, usage::all, "How everything was used"),
     endpoint!(GET "/status", Administrators, Nothing, status::show, "How this instance is doing"),
     endpoint!(POST "/reload", Administrators, Nothing, status::reload, "Read the key file now"),

@@ -61,7 +61,7 @@ pub(crate) async fn copy(call: Call) -> Outcome {
 }
 
 /// The token of the key: from its sealed copy, or from where a person wrote it.
-async fn token_of(call: &Call, key: &Arc<Key>) -> Result<Token, ApiError> {
+pub(in crate::admin) async fn token_of(call: &Call, key: &Arc<Key>) -> Result<Token, ApiError> {
     let in_file = key.source() != TokenSource::Digest;
     match unsealed(call, key).await? {
         Some(Ok(token)) => Ok(token),
@@ -147,7 +147,7 @@ async fn revealed(call: &Call, key: &Key) -> Result<Token, ApiError> {
     ))
 }
 
-/// How many tokens each actor was shown lately.
+/// How many tokens each actor was shown lately, or sent requests with.
 #[derive(Debug, Default)]
 pub(crate) struct Copies(Mutex<HashMap<String, (Instant, u32)>>);
 
@@ -156,7 +156,7 @@ impl Copies {
     ///
     /// # Errors
     /// `slow_down` when there were too many.
-    fn take(&self, actor: &Actor, now: Instant) -> Result<(), ApiError> {
+    pub(in crate::admin) fn take(&self, actor: &Actor, now: Instant) -> Result<(), ApiError> {
         let mut actors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if actors.len() >= ACTORS_MAX {
             actors.retain(|_, (since, _)| now.duration_since(*since) < COPIES_PERIOD);
@@ -168,7 +168,7 @@ impl Copies {
         } else if *count >= COPIES_MAX {
             let left = (COPIES_PERIOD - age).as_secs() + 1;
             let detail = format!(
-                "at most {COPIES_MAX} tokens a minute are shown: keys:export writes all sealed copies"
+                "at most {COPIES_MAX} tokens a minute are shown or sent: keys:export writes all sealed copies"
             );
             return Err(ApiError {
                 retry_after: Some(left),

@@ -69,6 +69,26 @@ const COPY: &[Code] = &[
     Code::IdTaken,
     Code::TokenTaken,
 ];
+/// As [`COPY`], and what may happen on the way.
+const TRY: &[Code] = &[
+    Code::KeyNotFound,
+    Code::SlowDown,
+    Code::NotRecoverable,
+    Code::SecretMissing,
+    Code::SealDamaged,
+    Code::Stale,
+    Code::KeyFileBroken,
+    Code::KeyFileReadOnly,
+    Code::KeyFileShape,
+    Code::KeyFileLocked,
+    Code::NotWritten,
+    Code::Stopping,
+    Code::NameTaken,
+    Code::IdTaken,
+    Code::TokenTaken,
+    Code::ProxyUnreachable,
+    Code::ProxyTimeout,
+];
 const IMPORT: &[Code] = &[
     Code::MalformedRequest,
     Code::ImportRefused,
@@ -252,6 +272,13 @@ fn done(path: &str) -> Operation {
             )
             .answer(Answer::empty(204, "Changed; all other sessions are over"))
             .codes(SIGN_IN),
+        "/try" => Operation::new("try")
+            .body(
+                "TryRequest",
+                json!({"key_id": "k_7Qm2x9", "path": "/v1/items?page=2", "headers": [["accept", "application/json"]]}),
+            )
+            .answer(Answer::json(200, "TryAnswer", "What the proxy answered"))
+            .codes(TRY),
         "/reload" => Operation::new("reload")
             .answer(Answer::json(200, "Reloaded", "The revision in force"))
             .codes(&[Code::KeyFileBroken]),

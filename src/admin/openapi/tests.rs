@@ -87,7 +87,7 @@ fn every_reference_leads_somewhere() {
 #[test]
 fn bodies_are_described_as_they_are_read() {
     let schemas = schemas();
-    let rows: [(&str, Shapes); 7] = [
+    let rows: [(&str, Shapes); 8] = [
         ("NewKey", body::CREATE),
         ("NewKeyWithId", body::PUT),
         ("KeyPatch", body::CHANGE),
@@ -95,6 +95,7 @@ fn bodies_are_described_as_they_are_read() {
         ("Setup", session::SETUP),
         ("Login", session::LOGIN),
         ("NewPassword", session::PASSWORD),
+        ("TryRequest", try_it::wanted::TRY),
     ];
     for (name, shapes) in rows {
         let schema = &schemas[name];
@@ -114,6 +115,7 @@ fn examples_of_bodies_are_accepted() {
         ("Setup", session::SETUP),
         ("Login", session::LOGIN),
         ("NewPassword", session::PASSWORD),
+        ("TryRequest", try_it::wanted::TRY),
         ("KeyPatch", body::CHANGE),
     ] {
         let row = ENDPOINTS

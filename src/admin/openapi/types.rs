@@ -199,6 +199,27 @@ pub(in crate::admin) struct NewPassword {
     new: String,
 }
 
+/// A request to send through the proxy.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::admin) struct TryRequest {
+    /// Whose token goes with it, in the first of `auth.sources`; by default none.
+    key_id: Option<String>,
+    /// By default GET; any but CONNECT.
+    #[schema(value_type = String, required = false, pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+    method: Option<String>,
+    /// With its query.
+    #[schema(
+        max_length = 16384,
+        pattern = r"^/[A-Za-z0-9._~!$&'()*+,;=:@%/?\[\]{}|-]*$"
+    )]
+    path: String,
+    /// Names and values. Those about a single connection or the length of the body are not sent on.
+    #[schema(schema_with = pairs, required = false)]
+    headers: Option<Vec<String>>,
+    body: Option<String>,
+}
+
 /// A no (RFC 9457).
 #[derive(ToSchema)]
 pub(in crate::admin) struct Problem {
@@ -326,6 +347,10 @@ pub(in crate::admin) fn session_method() -> Object {
     words(["session", "token"])
 }
 
+pub(in crate::admin) fn pairs() -> utoipa::openapi::Array {
+    lists::of_pairs()
+}
+
 pub(in crate::admin) fn auth_mode() -> Object {
     words(["enforce", "optional", "shadow"])
 }
@@ -359,6 +384,15 @@ mod lists {
     use utoipa::openapi::ObjectBuilder;
     use utoipa::openapi::Type;
     use utoipa::openapi::schema::SchemaType;
+
+    pub(super) fn of_pairs() -> Array {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        let pair = ArrayBuilder::new()
+            .items(text)
+            .min_items(Some(2))
+            .max_items(Some(2));
+        ArrayBuilder::new().items(pair).build()
+    }
 
     pub(super) fn of(pattern: Option<&str>, null: bool) -> Array {
         let item = ObjectBuilder::new()
