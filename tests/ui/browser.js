@@ -77,7 +77,7 @@ export class Visit {
     /**
      * @param {Gate} gate
      * @param {object} how
-     * @param {string} [how.at] the address below the pages' root
+     * @param {string | null} [how.at] the address below the pages' root; null to go there later
      * @param {string} [how.base] the pages' root
      * @param {boolean} [how.signedIn] whether the browser has the administrator's session
      * @param {RegExp[]} [how.expect] faults that are none here, each of which must be seen
@@ -105,7 +105,7 @@ export class Visit {
         visit.expect = expect;
         visit.page = await context.newPage();
         await visit.#watch();
-        await visit.go(at);
+        if (at !== null) await visit.go(at);
         return visit;
     }
 
@@ -120,7 +120,7 @@ export class Visit {
         page.on('console', (message) => {
             if (['error', 'warning'].includes(message.type())) fault(`console: ${message.text()} (${message.location().url})`);
         });
-        page.on('pageerror', (error) => fault(`exception: ${error.stack}`));
+        page.on('pageerror', (error) => fault(`exception: ${error.message}\n${error.stack}`));
         page.on('request', (request) => {
             const url = new URL(request.url());
             if (url.origin !== new URL(this.base).origin && url.protocol !== 'blob:') fault(`another origin: ${url}`);
@@ -162,7 +162,7 @@ export class Visit {
             const running = document.getAnimations().filter((a) => a.playState === 'running');
             return (
                 document.querySelector('h1') &&
-                !document.querySelector('[aria-busy="true"]') &&
+                !document.querySelector('.skeleton, [aria-busy="true"]') &&
                 running.every((a) => a.effect?.getComputedTiming().iterations === Infinity)
             );
         });

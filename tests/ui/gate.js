@@ -115,7 +115,7 @@ export class Gate {
         await gate.write('keygate.yaml', JSON.stringify(whole)); // JSON is YAML.
         await gate.write('tokens', `tests: ${BEARER}\n`);
         await fs.mkdir(path.dirname(gate.keyFile), { recursive: true });
-        await fs.writeFile(gate.keyFile, Array.isArray(keys) ? keyText(keys) : keys);
+        await fs.writeFile(gate.keyFile, Array.isArray(keys) ? keyText(keys) : keys, { mode: 0o600 });
         try {
             await gate.#run(mounts);
             if (administrator) gate.cookie = await gate.setUp();
@@ -209,7 +209,7 @@ export class Gate {
     }
 
     write(name, text) {
-        return fs.writeFile(path.join(this.folder, name), text);
+        return fs.writeFile(path.join(this.folder, name), text, { mode: 0o600 });
     }
 
     async stop() {

@@ -11,9 +11,13 @@ const KEYS = ['first', 'second', 'third'].map((name) => ({ name, token: `the-tok
 const focus = (page) =>
     page.evaluate(() => {
         const at = document.activeElement;
-        const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(at);
         const name = at.getAttribute('aria-label') || at.labels?.[0]?.innerText || at.innerText || at.tagName;
-        const seen = (outlineStyle !== 'none' && parseFloat(outlineWidth) >= 1) || boxShadow !== 'none';
+        const outlined = (element) => {
+            const { outlineStyle, outlineWidth } = getComputedStyle(element);
+            return outlineStyle !== 'none' && parseFloat(outlineWidth) >= 2;
+        };
+        // A field may be part of a larger control, which then has the outline.
+        const seen = [at, at.parentElement, at.parentElement?.parentElement].some((element) => element && outlined(element));
         return { name: name.trim(), lost: at === document.body, seen };
     });
 
@@ -87,6 +91,8 @@ ui('a key lives and dies without a mouse', { keys: KEYS }, async ({ gate, open }
     await focused(page, page.getByRole('menuitem', { name: 'Delete' }));
     await press('Escape');
     await focused(page, more);
+    const names = await page.getByRole('rowheader').getByRole('link').allInnerTexts();
+    const after = names[names.indexOf('second') + 1];
     await press('Enter');
     await press('End');
     await press('Enter');
@@ -96,7 +102,7 @@ ui('a key lives and dies without a mouse', { keys: KEYS }, async ({ gate, open }
     await press('Enter');
     await row(page, 'second').waitFor({ state: 'detached' });
     await eventually('the focus is in the next row', () =>
-        row(page, 'third').evaluate((next) => next.contains(document.activeElement)));
+        row(page, after).evaluate((next) => next.contains(document.activeElement)));
     await press('?');
     await page.getByRole('dialog').getByText(/search/i).first().waitFor();
     await press('Escape');

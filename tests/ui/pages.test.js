@@ -125,9 +125,9 @@ for (const theme of THEMES) {
             await page.getByRole('dialog').waitFor();
             await seen('account-password');
             await escape();
-            await visit.go('no-such-page');
+            await visit.go('keys/k_no-such-key');
             await heading(page, /./).waitFor();
-            await seen('not-found');
+            await seen('key-not-found');
         });
 
         ui(`the first pages in ${theme} at ${width}`, { administrator: false }, async ({ gate, open }) => {
@@ -161,7 +161,7 @@ for (const theme of THEMES) {
                 await heading(page, title).waitFor();
                 await seen(name);
             }
-            await gate.api('DELETE', `/keys/${(await gate.key('default')).id}`);
+            await gate.api('DELETE', `/keys/${(await gate.key('default')).id}`, undefined, { 'if-match': '*' });
             await visit.go('keys');
             await heading(page, 'API Keys').waitFor();
             await seen('keys-empty');

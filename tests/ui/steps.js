@@ -8,7 +8,9 @@ export const navigation = (page) => page.getByRole('navigation', { name: 'Main' 
 export const heading = (page, name) => page.getByRole('heading', { level: 1, name, exact: true });
 export const dialog = (page, name) => page.getByRole('dialog', { name, exact: true });
 export const button = (within, name) => within.getByRole('button', { name, exact: true });
-export const field = (within, label) => within.getByLabel(label, { exact: true });
+/** A field, by its label; what may be left out says so beside the label. */
+export const field = (within, label) =>
+    within.getByLabel(new RegExp(`^${label.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}( optional)?$`));
 
 /** Goes to an area by the menu. */
 export async function visitArea(page, name) {
@@ -40,9 +42,9 @@ export async function newKey(page, name, { description = '', done = true } = {})
 
 /** The token in the field that shows it. */
 export async function shownToken(page) {
-    const shown = page.getByLabel('Token', { exact: true });
+    const shown = field(page, 'Token');
     await shown.waitFor();
-    assert.equal(await shown.getAttribute('readonly'), '', 'the token is not for editing');
+    assert.equal(await shown.isEditable(), false, 'the token is not for editing');
     return shown.inputValue();
 }
 

@@ -2,6 +2,7 @@
 // shown letter by letter on every page, and never runs.
 import assert from 'node:assert/strict';
 import { ui } from './browser.js';
+import { eventually } from './gate.js';
 import { button, choose, heading, row } from './steps.js';
 
 const EVIL = '<img src=x onerror="globalThis.hit=1">';
@@ -15,7 +16,8 @@ ui('markup in what people and clients write stays text', {}, async ({ gate, open
     });
     assert.equal(await gate.send(`/p/${EVIL}?${MORE}=1`, token, { headers: { 'user-agent': EVIL } }), 200);
     await gate.send(`/p/${MORE}`, undefined, { headers: { 'user-agent': MORE } });
-    const [record] = (await gate.api('GET', '/transactions?decision=allowed')).transactions;
+    const record = await eventually('it is recorded', async () =>
+        (await gate.api('GET', '/transactions?decision=allowed')).transactions[0]);
 
     const { page } = await open({ at: 'keys' });
     const calm = async (what) => {
@@ -35,8 +37,8 @@ ui('markup in what people and clients write stays text', {}, async ({ gate, open
         [`transactions?open=${record.request_id}`, EVIL],
         [`transactions?search=${encodeURIComponent(EVIL)}`, EVIL],
         ['', EVIL],
-        ['try', EVIL],
-        [encodeURIComponent(EVIL), 'keygate'],
+        [`try?key=${id}`, 'Try it'],
+        [`keys/${encodeURIComponent(EVIL)}`, 'API Keys'],
     ]) {
         await page.goto(new URL(at, gate.admin).href);
         await page.locator('h1').waitFor();

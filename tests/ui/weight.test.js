@@ -7,7 +7,7 @@ import { button, field, row } from './steps.js';
 const LOAD_BYTES_MAX = 60_000;
 
 ui('the first load is light', { keys: [{ name: 'default', token: 'the-token-of-default-0123456789' }] }, async ({ open }) => {
-    const visit = await open({ at: 'no-such-page' });
+    const visit = await open({ at: null });
     const { page } = visit;
     for (const at of ['', 'keys', 'transactions', 'try', 'status']) {
         const wire = await page.context().newCDPSession(page);
@@ -45,7 +45,7 @@ function* lines(count) {
 const many = (count) => ({ keys: lines(count), keyFile: 'keys.ndjson', timeout: 240_000 });
 
 ui('10,000 keys', many(10_000), async ({ open }) => {
-    const visit = await open({ at: 'keys' });
+    const visit = await open({ at: 'keys?sort=name' });
     await row(visit.page, 'key-0000000').waitFor();
     const shown = () => visit.page.evaluate(
         () => new Promise((seen) => {
@@ -62,7 +62,7 @@ ui('10,000 keys', many(10_000), async ({ open }) => {
 });
 
 ui('1,000,000 keys are paged and searched', many(1_000_000), async ({ open }) => {
-    const { page } = await open({ at: 'keys' });
+    const { page } = await open({ at: 'keys?sort=name' });
     await row(page, 'key-0000000').waitFor();
     await page.evaluate(() => {
         globalThis.tasks = [];
