@@ -30,3 +30,6 @@ export const Fragment = ({ children }) => children;
  * @param {...(string | false | null | undefined)} names
  */
 export const classes = (...names) => names.filter(Boolean).join(' ');
+
+/** With a capital letter at its begin, as the API's details have none; keygate keeps its small one. @param {string} text */
+export const sentence = (text) => (text.startsWith('keygate') ? text : text.charAt(0).toUpperCase() + text.slice(1));

@@ -1,6 +1,7 @@
 // A page that stands alone, without the frame: sign-in and the setup wizard.
 
 import { classes, html, useEffect, useRef } from '../lib.js';
+import { PlainHttp } from './banners.js';
 import { Sign } from './icon.js';
 
 /**
@@ -17,6 +18,7 @@ export function Alone({ title, wide, step, above, children }) {
   return html`<main class="alone">
     <div class=${classes('card', wide && 'wide')}>
       <span class="brand"><${Sign} />keygate</span>
+      <${PlainHttp} />
       ${above}
       <div class="panel" ref=${panel}>${children}</div>
     </div>

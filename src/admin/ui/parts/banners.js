@@ -10,14 +10,18 @@ import { FileProblems } from './states.js';
 const LOOPBACK = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/;
 const listenable = location.protocol === 'http:' && !LOOPBACK.test(location.hostname);
 
+export function PlainHttp() {
+  const { plain_http: plain } = useStore(session);
+  if (!plain && !listenable) return null;
+  return html`<${Banner} kind="warning">
+    <span><strong>This connection is not encrypted.</strong> Passwords and tokens can be read on their way. Set <code>admin.url</code> to an https address.</span>
+  <//>`;
+}
+
 export function Banners() {
   const now = useStore(status);
-  const { plain_http: plain } = useStore(session);
   const problems = now?.key_file?.problems || [];
-  return html`${(plain || listenable) &&
-    html`<${Banner} kind="warning">
-      <span><strong>This connection is not encrypted.</strong> Passwords and tokens can be read on their way. Set <code>admin.url</code> to an https address.</span>
-    <//>`}
+  return html`<${PlainHttp} />
     ${problems.length > 0 &&
     html`<${Banner} kind="danger" role="alert">
       <span><strong>The key file has errors.</strong> The keys that were read before stay in force, and changes are refused until it is put right.</span>

@@ -29,6 +29,7 @@ function copySelection(text, near) {
   area.value = text;
   area.readOnly = true;
   area.className = 'unseen';
+  area.style.whiteSpace = 'pre';
   area.setAttribute('aria-hidden', 'true');
   (near.closest('dialog') || document.body).append(area);
   area.focus({ preventScroll: true });

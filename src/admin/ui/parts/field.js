@@ -1,6 +1,6 @@
 // Fields of forms: label, input, hint, and what is wrong, tied together for screen readers.
 
-import { html, useRef } from '../lib.js';
+import { html, sentence, useRef } from '../lib.js';
 import { Icon } from './icon.js';
 
 let count = 0;
@@ -44,9 +44,6 @@ export function Field({ label, value, onValue, error, hint, optional, multiline,
     ${hint && !error && html`<span class="hint" id="${id}-hint">${hint}</span>`}
   </div>`;
 }
-
-/** @param {string} text */
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** @param {{label: import('../lib.js').Child, checked: boolean, onValue: (checked: boolean) => void, [more: string]: any}} props */
 export const Check = ({ label, checked, onValue, ...more }) =>

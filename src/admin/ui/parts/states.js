@@ -1,6 +1,6 @@
 // What a view shows when there is nothing to show: it loads, it is empty, it failed, or it could not read an answer.
 
-import { Fragment, html, useErrorBoundary } from '../lib.js';
+import { Fragment, html, sentence, useErrorBoundary } from '../lib.js';
 import { Banner } from './banner.js';
 import { CopyButton } from './copy.js';
 
@@ -18,12 +18,13 @@ export const Empty = ({ title, text, action }) =>
  */
 export function ErrorNote({ error, onRetry, title }) {
   if (!error) return null;
-  return html`<${Banner} kind="danger" role="alert">
+  const told = error.problems?.length || error.entry;
+  return html`<${Banner} kind=${error.entry ? 'warning' : 'danger'} role="alert">
     ${(title || error.title) && html`<strong>${title || error.title}</strong>`}
-    <span>${error.message || String(error)}</span>
+    ${!told && html`<span>${sentence(error.message || String(error))}</span>`}
     <${FileProblems} problems=${error.problems} />
     ${error.entry && html`<${EntryToPaste} entry=${error.entry} />`}
-    ${(onRetry || error.requestId) &&
+    ${(onRetry || (error.requestId && !error.entry)) &&
     html`<span class="buttons">
       ${onRetry && html`<button type="button" class="button" onClick=${onRetry}>Try again</button>`}
       ${error.requestId && html`<span class="small muted">Request <code>${error.requestId}</code></span><${CopyButton} text=${error.requestId} label="Copy request id" iconOnly />`}
@@ -47,6 +48,7 @@ export const place = (problem) => [problem.file, problem.line, problem.column].f
 export const EntryToPaste = ({ entry }) =>
   html`<span>This is the entry to paste where the key file comes from:</span>
     <pre class="code" tabindex="0" role="region" aria-label="Entry to paste">${entry}</pre>
+    ${/^\s*"?sealed"?:/m.test(entry) && html`<span>Once it is in force, its token can be copied here.</span>`}
     <span><${CopyButton} text=${entry} label="Copy entry" /></span>`;
 
 /**

@@ -66,8 +66,10 @@ export function useKeyActions({ onChanged, onDeleted }) {
   return { show, items, dialog };
 }
 
-const ReadOnly = () =>
+/** @param {{error: any}} props  its answer says it already */
+const ReadOnly = ({ error }) =>
   !useWritable() &&
+  !error?.entry &&
   html`<${Banner}>The key file is read-only. You get the entry to paste where it comes from.<//>`;
 
 /** @param {{error: any, fields?: string[]}} props */
@@ -101,7 +103,7 @@ export function NewKeyDialog({ onClose, onCreated }) {
     onSubmit=${create}
     actions=${html`<button type="button" class="button" onClick=${onClose}>Cancel</button><button type="submit" class="button primary" aria-disabled=${busy ? 'true' : undefined}>Create</button>`}
   >
-    <${ReadOnly} />
+    <${ReadOnly} error=${error} />
     <${Failure} error=${error} fields=${FIELDS} />
     <${KeyFields} draft=${draft} onDraft=${setDraft} errors=${fieldErrors(error, FIELDS).fields} ownToken />
   <//>`;
@@ -197,7 +199,7 @@ function EditDialog({ of: key, onClose, onSaved }) {
     onSubmit=${save}
     actions=${html`<button type="button" class="button" onClick=${onClose}>Cancel</button><button type="submit" class="button primary" aria-disabled=${busy ? 'true' : undefined}>Save</button>`}
   >
-    <${ReadOnly} />
+    <${ReadOnly} error=${error} />
     <${Failure} error=${error} fields=${FIELDS} />
     <${KeyFields} draft=${draft} onDraft=${setDraft} errors=${fieldErrors(error, FIELDS).fields} />
     <p class="help">The token does not change.</p>
@@ -255,7 +257,7 @@ function RotateDialog({ of: key, onClose, onRotated }) {
     onSubmit=${rotate}
     actions=${html`<button type="button" class="button" onClick=${onClose}>Cancel</button><button type="submit" class="button primary" aria-disabled=${busy ? 'true' : undefined}>Rotate</button>`}
   >
-    <${ReadOnly} />
+    <${ReadOnly} error=${error} />
     <${Failure} error=${error} fields=${['overlap']} />
     <p>The key gets a new token. Name, rules and history stay.</p>
     <${Field} label="The old token" value=${overlap} onValue=${setOverlap} options=${OVERLAPS} error=${fieldErrors(error, ['overlap']).fields.overlap} autofocus />
@@ -308,7 +310,7 @@ function DeleteDialog({ of: key, onClose, onDeleted }) {
     onSubmit=${remove}
     actions=${html`<button type="button" class="button" data-autofocus=${recent ? undefined : ''} onClick=${onClose}>Cancel</button><button type="submit" class="button danger" aria-disabled=${busy || !fresh ? 'true' : undefined}>Delete key</button>`}
   >
-    <${ReadOnly} />
+    <${ReadOnly} error=${error} />
     <${Failure} error=${error} fields=${['confirm']} />
     <p>Its token is refused at once and for good. The key was last used: <strong><${Time} value=${now.last_used_at} /></strong>.</p>
     ${!fresh && !error && html`<${Skeleton} rows=${1} />`}

@@ -71,7 +71,7 @@ export default function KeyPage({ params: { id } }) {
     <button type="button" class="button" onClick=${() => actions.show('edit', key)}><${Icon} name="edit" />Edit</button>
     <${Menu} label="More actions" class="button icon-only" items=${actions.items(key, { copy })} />
   </div>`;
-  return html`<nav class="small crumbs" aria-label="Breadcrumb"><a href=${href('/keys')}>API Keys</a> / <code>${key.id}</code></nav>
+  return html`<nav class="small crumbs" aria-label="Breadcrumb"><a href=${href('/keys')}>API Keys</a><span aria-hidden="true">/</span><code>${key.id}</code></nav>
     <${Page}
     title=${key.name}
     instead=${naming}

@@ -178,7 +178,7 @@ function Finish({ made, status, onBack }) {
   const readOnly = status && !status.key_file.writable;
   const none = status?.keys.total === 0 && !made;
   return html`<h1 tabindex="-1">Finish</h1>
-    ${readOnly && html`<${Banner}>The key file is read-only: keys are made where <code>${status.key_file.path}</code> comes from.<//>`}
+    ${readOnly && html`<${Banner}><span>The key file is read-only: keys are made where <code>${status.key_file.path}</code> comes from.</span><//>`}
     ${!none && html`<${FirstRequest} made=${made} status=${status} />`}
     <${Buttons} onBack=${onBack}><button type="button" class="button primary" onClick=${() => navigate('/')}>Open the dashboard</button><//>`;
 }
