@@ -130,7 +130,7 @@ export default function TryIt({ query }) {
         <section class="panel padded try-answer" aria-label="Answer">
           <h2>Answer</h2>
           ${error && (rest || error.code !== 'headers') && !Object.keys(wrongFields).length && html`<${ErrorNote} error=${error} onRetry=${send} />`}
-          ${answer ? html`<${Answered} answer=${answer} />` : !error && html`<${Empty} title=${sending ? 'Waiting for the answer…' : 'Nothing sent yet'} text=${sending ? '' : 'Choose a key and send: the request goes through keygate like that of any client.'} />`}
+          ${answer ? html`<${Answered} answer=${answer} />` : html`<${NoAnswer} sending=${sending} wrong=${Boolean(error)} />`}
         </section>
       </div>
       <${Recent} recent=${recent} onChoose=${(/** @type {Draft} */ old) => setDraft({ ...old })} />
@@ -142,15 +142,26 @@ export default function TryIt({ query }) {
 const methodChoices = (method) => (METHODS.some(([name]) => name === method) ? METHODS : [...METHODS, /** @type {[string, string]} */ ([method, method])]);
 
 /**
- * The key that the address asks for, by its id.
+ * The key to begin with: the one that the address asks for, or the one that was used last.
  * @param {string | null} id
  * @param {(key: Choice) => void} found
  */
 function usePresetKey(id, found) {
-  const { data } = useQuery(id && `key ${id}`, async (signal) => (await get(`/keys/${encodeURIComponent(id ?? '')}`, {}, { signal })).data);
+  const { data } = useQuery(`key to try ${id ?? ''}`, (signal) => presetKey(id, signal));
+  const given = useRef(false);
   useEffect(() => {
-    if (data && !unfit(data)) found(data);
-  }, [data?.id]);
+    if (!data || given.current) return;
+    given.current = true;
+    found(data);
+  }, [data]);
+}
+
+/** @param {string | null} id @param {AbortSignal} signal @returns {Promise<Choice | null>} */
+async function presetKey(id, signal) {
+  const keys = id
+    ? [(await get(`/keys/${encodeURIComponent(id)}`, {}, { signal })).data]
+    : (await get('/keys', { sort: '-last_used_at', status: 'active', limit: 10 }, { signal })).data.keys;
+  return keys.find((/** @type {Choice} */ key) => !unfit(key)) ?? null;
 }
 
 /** @param {{draft: Draft, error?: string, onChoose: (key: Choice | null) => void}} props */
@@ -164,6 +175,13 @@ function KeyField({ draft, error, onChoose }) {
       ${error && html`<span class="error" id="${id}-error"><${Icon} name="warning" />${error}</span>`}
     </div>
   `;
+}
+
+/** @param {{sending: boolean, wrong: boolean}} props */
+function NoAnswer({ sending, wrong }) {
+  if (sending) return html`<${Empty} title="Waiting for the answer…" />`;
+  if (wrong) return html`<p class="muted">The request was not sent, or was not answered.</p>`;
+  return html`<${Empty} title="Nothing sent yet" text="Choose a key and send: the request goes through keygate like that of any client." />`;
 }
 
 /** @param {{answer: Answer}} props */
@@ -189,9 +207,9 @@ function Answered({ answer }) {
             <h3>Body</h3>
             ${answer.body_is_base64 && html`<span class="help">not text: shown as base64</span>`}
             ${pretty !== null && html`<button type="button" class="button quiet" aria-pressed=${raw} onClick=${() => setRaw(!raw)}>Raw</button>`}
-            <${CopyButton} label="Copy the body" text=${text} iconOnly />
+            <${CopyButton} text=${text} />
           </div>
-          <pre class="code" tabindex="0" role="region" aria-label="Body of the answer">${text}</pre>
+          <pre class="code" tabindex="0" role="region" aria-label="What came back">${text}</pre>
           ${answer.body_truncated && html`<p class="help">The rest is left out: the answer is longer than ${bytes(text.length)}.</p>`}
         `
       : html`<p class="muted">The answer has no body.</p>`}
