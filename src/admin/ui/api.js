@@ -39,6 +39,29 @@ export class NetworkError extends Error {
   }
 }
 
+/** An answer came that is not what the API says it is, from another version or from another proxy. */
+export class UnexpectedError extends Error {
+  /** @param {string} what */
+  constructor(what) {
+    super(`The answer could not be read: ${what}. Check that this address leads to keygate itself, and reload the page after an update of keygate.`);
+    this.name = 'UnexpectedError';
+  }
+}
+
+/**
+ * The answer, if it has these fields.
+ * @param {any} data
+ * @param {Record<string, 'string' | 'number' | 'object' | 'array'>} fields
+ */
+export function expected(data, fields) {
+  for (const [name, type] of Object.entries(fields)) {
+    const value = data?.[name];
+    const found = Array.isArray(value) ? 'array' : value === null ? 'null' : typeof value;
+    if (found !== type) throw new UnexpectedError(`\`${name}\` is ${found === 'undefined' ? 'missing' : `no ${type}`}`);
+  }
+  return data;
+}
+
 /**
  * @typedef {object} Options
  * @property {Record<string, unknown>} [query]  what is null, undefined or empty is left out
@@ -102,10 +125,11 @@ async function once(method, path, { query, body, headers = {}, signal }) {
     const wait = Number(response.headers.get('retry-after'));
     throw new ApiError(response.status, data || {}, wait > 0 ? wait : null);
   }
+  if (text && data === null) throw new UnexpectedError('it is no JSON');
   return { status: response.status, data, etag: response.headers.get('etag'), headers: response.headers };
 }
 
-/** @param {string} text */
+/** Null for what is no JSON. @param {string} text */
 function parsed(text) {
   try {
     return text ? JSON.parse(text) : null;

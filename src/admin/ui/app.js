@@ -64,7 +64,7 @@ function App() {
     return html`<${Lazy} name="wizard" load=${wizard} />`;
   }
   if (state === 'signed_out' && !expired) return html`<${Lazy} name="sign-in" load=${signIn} />`;
-  return html`<${Frame} />${expired && html`<${Lazy} name="sign-in" load=${signIn} over />`}`;
+  return html`<${Frame} />${expired && html`<${Lazy} name="sign-in" load=${signIn} quiet over />`}`;
 }
 
 const root = /** @type {HTMLElement} */ (document.getElementById('app'));

@@ -4,7 +4,6 @@
 import { get, post } from './api.js';
 import { html, useEffect, useState } from './lib.js';
 import { Banners } from './parts/banners.js';
-import { Dialog } from './parts/dialog.js';
 import { Icon, Sign } from './parts/icon.js';
 import { Lazy } from './parts/lazy.js';
 import { Menu } from './parts/menu.js';
@@ -26,6 +25,7 @@ const VIEWS = {
   key: () => import('./views/key.js'),
 };
 const account = () => import('./views/account.js');
+const shortcuts = () => import('./views/shortcuts.js');
 
 export function Frame() {
   const route = useRoute();
@@ -56,8 +56,8 @@ export function Frame() {
         </div>
       </main>
     </div>
-    ${open === 'password' && html`<${Lazy} name="account" load=${account} onClose=${() => setOpen(null)} />`}
-    ${open === 'shortcuts' && html`<${Shortcuts} onClose=${() => setOpen(null)} />`}`;
+    ${open === 'password' && html`<${Lazy} name="account" load=${account} quiet onClose=${() => setOpen(null)} />`}
+    ${open === 'shortcuts' && html`<${Lazy} name="shortcuts" load=${shortcuts} quiet onClose=${() => setOpen(null)} />`}`;
 }
 
 /** @param {Event} event */
@@ -110,20 +110,6 @@ function AccountMenu({ onPassword, onShortcuts }) {
 
 const NotFound = () =>
   html`<${Page} title="No such page"><p class="muted">Nothing is at this address. Go to the <a href=${href('/')}>dashboard</a>.</p><//>`;
-
-/** @type {[string, string][]} */
-const KEYS = [
-  ['/', 'Search'],
-  ['n', 'New API key'],
-  ['?', 'These shortcuts'],
-  ['Esc', 'Close'],
-];
-
-/** @param {{onClose: () => void}} props */
-const Shortcuts = ({ onClose }) =>
-  html`<${Dialog} title="Keyboard shortcuts" onClose=${onClose}>
-    <dl class="facts">${KEYS.map(([key, text]) => html`<dt key=${key}><kbd>${key}</kbd></dt><dd>${text}</dd>`)}</dl>
-  <//>`;
 
 /** `/` goes to the search of the view, `n` makes a key, `?` helps. @param {() => void} onHelp */
 function useShortcuts(onHelp) {

@@ -4,8 +4,6 @@
 import { classes, html, useEffect, useRef, useState } from '../lib.js';
 import { toast } from '../store.js';
 import { announce } from './announce.js';
-import { Dialog } from './dialog.js';
-import { TokenField } from './field.js';
 import { Icon } from './icon.js';
 
 /**
@@ -58,7 +56,7 @@ function copySelection(text, near) {
 export function CopyButton({ text, getText, label = 'Copy', iconOnly = false, primary = false, why, onRefused }) {
   const button = useRef(/** @type {HTMLButtonElement | null} */ (null));
   const [done, setDone] = useState(false);
-  const [byHand, setByHand] = useState('');
+  const [byHand, setByHand] = useState(/** @type {{Dialog: any, text: string} | null} */ (null));
   const timer = useRef(/** @type {ReturnType<typeof setTimeout> | undefined} */ (undefined));
   useEffect(() => () => clearTimeout(timer.current), []);
 
@@ -66,7 +64,10 @@ export function CopyButton({ text, getText, label = 'Copy', iconOnly = false, pr
     if (why) return onRefused ? onRefused() : toast(why);
     try {
       const value = getText ? await getText() : text || '';
-      if (!(await copyText(value, button.current || document.body))) return setByHand(value);
+      if (!(await copyText(value, button.current || document.body))) {
+        const { CopyByHand } = await import('./copy-by-hand.js');
+        return setByHand({ Dialog: CopyByHand, text: value });
+      }
       setDone(true);
       announce('Copied');
       clearTimeout(timer.current);
@@ -88,9 +89,5 @@ export function CopyButton({ text, getText, label = 'Copy', iconOnly = false, pr
     >
       <${Icon} name=${done ? 'check' : 'copy'} />${!iconOnly && label}
     </button>
-    ${byHand &&
-    html`<${Dialog} title="Copy by hand" onClose=${() => setByHand('')}>
-      <p>This browser does not let the page copy. The text is selected: press Ctrl+C, or ⌘C.</p>
-      <${TokenField} label="Text" value=${byHand} autofocus />
-    <//>`}`;
+    ${byHand && html`<${byHand.Dialog} text=${byHand.text} onClose=${() => setByHand(null)} />`}`;
 }

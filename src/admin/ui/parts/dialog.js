@@ -1,10 +1,8 @@
 // A modal dialog: the native one, which keeps the focus in, closes with Escape and gives the focus back. What is
 // typed in it is not lost to a click beside it.
 
-import { classes, html, useLayoutEffect, useRef } from '../lib.js';
+import { classes, html, useId, useLayoutEffect, useRef } from '../lib.js';
 import { Icon } from './icon.js';
-
-let count = 0;
 
 /**
  * @param {object} props
@@ -25,8 +23,7 @@ export function Dialog(props) {
 /** @param {Parameters<typeof Dialog>[0]} props */
 function OpenDialog({ title, onClose, onSubmit, actions, wide, cover, bare, children }) {
   const element = useRef(/** @type {HTMLDialogElement | null} */ (null));
-  const id = useRef('');
-  id.current ||= `dialog-${++count}`;
+  const id = useId();
   const close = useRef(onClose);
   close.current = onClose;
 
@@ -63,11 +60,11 @@ function OpenDialog({ title, onClose, onSubmit, actions, wide, cover, bare, chil
     onSubmit?.(event);
   };
   const inside = html`${children}${actions && html`<div class="buttons end">${actions}</div>`}`;
-  return html`<dialog ref=${element} class=${classes(wide && 'wide', cover && 'cover')} aria-labelledby=${bare ? undefined : id.current} aria-label=${bare ? title : undefined}>
+  return html`<dialog ref=${element} class=${classes(wide && 'wide', cover && 'cover')} aria-labelledby=${bare ? undefined : id} aria-label=${bare ? title : undefined}>
     <div class="dialog-inside">
       ${!bare &&
       html`<div class="dialog-head">
-        <h2 id=${id.current}>${title}</h2>
+        <h2 id=${id}>${title}</h2>
         ${onClose &&
         html`<button type="button" class="button quiet icon-only" aria-label="Close" title="Close" onClick=${onClose}><${Icon} name="close" /></button>`}
       </div>`}

@@ -1,16 +1,9 @@
 // Fields of forms: label, input, hint, and what is wrong, tied together for screen readers.
 
-import { html, sentence, useRef } from '../lib.js';
+import { html, sentence, useId } from '../lib.js';
 import { Icon } from './icon.js';
 
-let count = 0;
-
-/** An id for the life of a component. */
-export function useId() {
-  const id = useRef('');
-  id.current ||= `field-${++count}`;
-  return id.current;
-}
+export { useId };
 
 /**
  * An input, a `textarea` with `multiline`, or a `select` with `options`. What it does not know goes to the element.

@@ -5,9 +5,10 @@ import { Boundary, ErrorNote, Skeleton } from './states.js';
 
 /**
  * A module that is loaded when it is needed; its default export is shown.
- * @param {{load: () => Promise<{default: any}>, name: string, [more: string]: any}} props
+ * @param {{load: () => Promise<{default: any}>, name: string, quiet?: boolean, [more: string]: any}} props
+ *   `quiet`: nothing is shown until it is there
  */
-export function Lazy({ load, name, ...props }) {
+export function Lazy({ load, name, quiet = false, ...props }) {
   const [loaded, setLoaded] = useState(/** @type {{name: string, view?: any, error?: any}} */ ({ name: '' }));
   const fetchView = () =>
     load().then(
@@ -15,7 +16,7 @@ export function Lazy({ load, name, ...props }) {
       (error) => setLoaded({ name, error }),
     );
   useEffect(() => void fetchView(), [name]);
-  if (loaded.name !== name) return html`<${Skeleton} />`;
+  if (loaded.name !== name) return quiet ? null : html`<${Skeleton} />`;
   if (loaded.error) {
     return html`<${ErrorNote} title="This page could not be loaded" onRetry=${() => location.reload()}
       error=${{ message: 'Check that keygate runs, then try again.' }} />`;

@@ -5,9 +5,9 @@ import { html, useState } from '../lib.js';
 import { Dialog } from '../parts/dialog.js';
 import { Check, Field, fieldErrors } from '../parts/field.js';
 import { Banner } from '../parts/banner.js';
+import { useSending } from '../parts/sending.js';
 import { ErrorNote } from '../parts/states.js';
 import { session, toast, useStore } from '../store.js';
-import { useSending } from './key-dialogs.js';
 
 /** @param {{onClose: () => void}} props */
 export default function ChangePassword({ onClose }) {

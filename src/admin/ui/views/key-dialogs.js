@@ -1,69 +1,35 @@
-// Everything that can be done to a key, in dialogs: the list and the page of one key use the same ones.
+// The dialogs of keys: new, edit, rotate, delete. Not for: what a row or a page offers, which is `key-actions.js`.
 
 import { ApiError, del, get, keyPath, patch, post } from '../api.js';
 import { html, useEffect, useRef, useState } from '../lib.js';
 import { Banner } from '../parts/banner.js';
-import { CopyButton } from '../parts/copy.js';
 import { Dialog } from '../parts/dialog.js';
-import { Field, TokenField, fieldErrors, focusFirstInvalid } from '../parts/field.js';
+import { Field, fieldErrors } from '../parts/field.js';
+import { useSending } from '../parts/sending.js';
 import { ErrorNote, Skeleton } from '../parts/states.js';
 import { Time } from '../parts/time.js';
+import { TokenText } from '../parts/token-text.js';
 import { toast, useWritable } from '../store.js';
+import { NO_COPY } from './key-actions.js';
 import { FIELDS, KeyFields, draftOf, newKey, patchOf } from './key-form.js';
 
 /** @typedef {import('../types.js').Key} Key */
 /** @typedef {import('../types.js').KeyWithToken} KeyWithToken */
-/** @typedef {'new' | 'edit' | 'rotate' | 'delete' | 'no-copy'} Kind */
+/** @typedef {import('./key-actions.js').Kind} Kind */
 
-export const NO_COPY = 'No copy of this token was kept. Rotate the key to get a new one.';
 const DAY_MS = 86_400_000;
 
-/** The token of a key, in clear; it is in the audit log that it was shown. @param {Key} key @returns {Promise<string>} */
-export const tokenOf = async (key) => (await post(`${keyPath(key.id)}/copy`)).data.token;
-
 /**
- * The actions on keys, and the dialog that is open.
- * @param {{onChanged: () => unknown, onDeleted: (key: Key) => unknown}} events
+ * The dialog that is open.
+ * @param {{kind: Kind, of?: Key, onClose: () => void, onShow: (kind: Kind, key: Key) => void, onChanged: () => unknown, onDeleted: (key: Key) => void}} props
  */
-export function useKeyActions({ onChanged, onDeleted }) {
-  const [open, setOpen] = useState(/** @type {{kind: Kind, key?: Key} | null} */ (null));
-  const close = () => setOpen(null);
-  /** @param {Kind} kind @param {Key} [key] */
-  const show = (kind, key) => setOpen({ kind, key });
-
-  /** @param {Key} key */
-  const toggle = async (key) => {
-    try {
-      await patch(keyPath(key.id), { enabled: !key.enabled }, { headers: { 'if-match': '*' } });
-      toast(key.enabled ? `${key.name} is disabled: its token is refused.` : `${key.name} is enabled.`);
-      onChanged();
-    } catch (error) {
-      setOpen({ kind: 'edit', key });
-      toast(/** @type {Error} */ (error).message, 'danger');
-    }
-  };
-  /** @param {Key} key @param {{copy: () => void}} more @returns {import('../parts/menu.js').MenuItem[]} */
-  const items = (key, { copy }) => [
-    { label: 'Edit', onSelect: () => show('edit', key) },
-    { label: 'Copy to clipboard', onSelect: copy, disabled: key.copy === 'none', why: NO_COPY },
-    { label: 'Rotate', onSelect: () => show('rotate', key) },
-    { label: key.enabled ? 'Disable' : 'Enable', onSelect: () => toggle(key) },
-    { label: 'Delete', onSelect: () => show('delete', key), danger: true },
-  ];
-  /** @param {Key} key */
-  const deleted = (key) => {
-    close();
-    onDeleted(key);
-  };
-  const { kind, key } = open || {};
-  const dialog = html`
-    ${kind === 'new' && html`<${NewKeyDialog} onClose=${close} onCreated=${onChanged} />`}
-    ${kind === 'edit' && key && html`<${EditDialog} of=${key} onClose=${close} onSaved=${onChanged} />`}
-    ${kind === 'rotate' && key && html`<${RotateDialog} of=${key} onClose=${close} onRotated=${onChanged} />`}
-    ${kind === 'delete' && key && html`<${DeleteDialog} of=${key} onClose=${close} onDeleted=${deleted} />`}
-    ${kind === 'no-copy' && key && html`<${NoCopyDialog} of=${key} onClose=${close} onRotate=${() => show('rotate', key)} />`}
-  `;
-  return { show, items, dialog };
+export default function KeyDialog({ kind, of: key, onClose, onShow, onChanged, onDeleted }) {
+  if (kind === 'new') return html`<${NewKeyDialog} onClose=${onClose} onCreated=${onChanged} />`;
+  if (!key) return null;
+  if (kind === 'edit') return html`<${EditDialog} of=${key} onClose=${onClose} onSaved=${onChanged} />`;
+  if (kind === 'rotate') return html`<${RotateDialog} of=${key} onClose=${onClose} onRotated=${onChanged} />`;
+  if (kind === 'delete') return html`<${DeleteDialog} of=${key} onClose=${onClose} onDeleted=${onDeleted} />`;
+  return html`<${NoCopyDialog} of=${key} onClose=${onClose} onRotate=${() => onShow('rotate', key)} />`;
 }
 
 /** @param {{error: any}} props  its answer says it already */
@@ -83,7 +49,7 @@ function Failure({ error, fields = [] }) {
 // ---- new
 
 /** @param {{onClose: () => void, onCreated: (key: KeyWithToken) => unknown}} props */
-export function NewKeyDialog({ onClose, onCreated }) {
+function NewKeyDialog({ onClose, onCreated }) {
   const [draft, setDraft] = useState(() => draftOf());
   const [made, setMade] = useState(/** @type {KeyWithToken | null} */ (null));
   const { error, busy, run } = useSending();
@@ -120,12 +86,6 @@ function TokenDialog({ of: key, title, onClose }) {
     ${key.token && html`<p class="help">${lost ? 'Copy it now: it is not shown again.' : 'You can copy it again at any time.'}</p>`}
   <//>`;
 }
-
-/** @param {{of: KeyWithToken}} props */
-export const TokenText = ({ of: key }) =>
-  html`${key.warning && html`<${Banner} kind="warning">${key.warning}<//>`}
-    <p><strong>${key.name}</strong> is in force.</p>
-    ${key.token && html`<${TokenField} value=${key.token} autofocus><${CopyButton} text=${key.token} label="Copy" /><//>`}`;
 
 // ---- edit
 
@@ -316,29 +276,4 @@ function DeleteDialog({ of: key, onClose, onDeleted }) {
     ${!fresh && !error && html`<${Skeleton} rows=${1} />`}
     ${recent && html`<${Field} label="Type the key's name to confirm" value=${typed} onValue=${setTyped} error=${fieldErrors(error, ['confirm']).fields.confirm} hint=${html`It is <code>${now.name}</code>.`} />`}
   <//>`;
-}
-
-// ---- sending
-
-/** What forms do while they send: once at a time, the error kept, the first wrong field given the focus. */
-export function useSending() {
-  const [error, setError] = useState(/** @type {any} */ (null));
-  const [busy, setBusy] = useState(false);
-  const sending = useRef(false);
-  /** @param {EventTarget | null} form @param {() => Promise<void>} act */
-  const run = async (form, act) => {
-    if (sending.current) return;
-    sending.current = true;
-    setBusy(true);
-    try {
-      await act();
-      setError(null);
-    } catch (caught) {
-      setError(caught);
-      focusFirstInvalid(form);
-    }
-    sending.current = false;
-    setBusy(false);
-  };
-  return { error, busy, run, fail: setError, clear: () => setError(null) };
 }

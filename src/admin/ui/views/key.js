@@ -1,6 +1,6 @@
 // The page of one key: what it is, what it may do, how it was used, its latest transactions and its history.
 
-import { ApiError, get, keyPath, patch } from '../api.js';
+import { ApiError, expected, get, keyPath, patch } from '../api.js';
 import { html, useState } from '../lib.js';
 import { StackedChart, keySeries } from '../parts/chart.js';
 import { CopyButton } from '../parts/copy.js';
@@ -16,7 +16,7 @@ import { Page } from '../parts/table.js';
 import { Time, bytes, duration, number } from '../parts/time.js';
 import { href, navigate } from '../router.js';
 import { useQuery } from '../store.js';
-import { NO_COPY, tokenOf, useKeyActions } from './key-dialogs.js';
+import { KEY_FIELDS, NO_COPY, tokenOf, useKeyActions } from './key-actions.js';
 
 /** @typedef {import('../types.js').Key} Key */
 
@@ -26,7 +26,7 @@ export default function KeyPage({ params: { id } }) {
     `key ${id}`,
     async (signal) => {
       const answer = await get(keyPath(id), {}, { signal });
-      return { key: /** @type {Key} */ (answer.data), etag: answer.etag };
+      return { key: /** @type {Key} */ (expected(answer.data, KEY_FIELDS)), etag: answer.etag };
     },
     { every: 3000 },
   );
@@ -131,7 +131,7 @@ function Rules({ of: key }) {
 function Requests({ of: key }) {
   const { data, error, reload } = useQuery(
     `usage ${key.id}`,
-    async (signal) => /** @type {import('../types.js').Usage} */ ((await get(`${keyPath(key.id)}/usage`, {}, { signal })).data),
+    async (signal) => /** @type {import('../types.js').Usage} */ (expected((await get(`${keyPath(key.id)}/usage`, {}, { signal })).data, { series: 'object' })),
     { every: 5000 },
   );
   const reasons = Object.entries(data?.refused_by_reason || {}).filter(([, times]) => times > 0);
@@ -160,7 +160,7 @@ function Requests({ of: key }) {
 function Latest({ of: key }) {
   const { data, error, reload } = useQuery(
     `latest ${key.id}`,
-    async (signal) => /** @type {import('../types.js').Transactions} */ ((await get('/transactions', { key: key.id, limit: 10 }, { signal })).data),
+    async (signal) => /** @type {import('../types.js').Transactions} */ (expected((await get('/transactions', { key: key.id, limit: 10 }, { signal })).data, { transactions: 'array' })),
     { every: 3000 },
   );
   const rows = data?.transactions || [];
@@ -204,7 +204,7 @@ const ACTORS = { file: 'the key file', shell: 'a shell', setup: 'setup', unknown
 function History({ of: key }) {
   const { data, error, reload } = useQuery(
     `history ${key.id}`,
-    async (signal) => /** @type {import('../types.js').Events} */ ((await get('/audit', { key: key.id, limit: 20 }, { signal })).data),
+    async (signal) => /** @type {import('../types.js').Events} */ (expected((await get('/audit', { key: key.id, limit: 20 }, { signal })).data, { events: 'array' })),
     { every: 10_000 },
   );
   const events = data?.events || [];

@@ -1,11 +1,10 @@
 // API Keys: the list. Pages come from the server by cursor, so that a million keys are as quick as ten; it is read
 // again by itself when keys change elsewhere.
 
-import { get } from '../api.js';
-import { html, useEffect, useRef, useState } from '../lib.js';
+import { expected, get } from '../api.js';
+import { html, useEffect, useId, useRef, useState } from '../lib.js';
 import { CopyButton } from '../parts/copy.js';
 import { counted } from '../parts/figures.js';
-import { useId } from '../parts/field.js';
 import { Icon } from '../parts/icon.js';
 import { KeyStatus } from '../parts/key-status.js';
 import { Menu } from '../parts/menu.js';
@@ -15,7 +14,7 @@ import { Page, Pager } from '../parts/table.js';
 import { Time, number } from '../parts/time.js';
 import { href, navigate, setQuery, useRoute } from '../router.js';
 import { revision, useQuery } from '../store.js';
-import { NO_COPY, tokenOf, useKeyActions } from './key-dialogs.js';
+import { KEY_FIELDS, NO_COPY, tokenOf, useKeyActions } from './key-actions.js';
 
 /** @typedef {import('../types.js').Key} Key */
 
@@ -54,7 +53,9 @@ export default function Keys({ query }) {
   const { data, error, loading, reload } = useQuery(
     `keys ${JSON.stringify(asked)}`,
     async (signal) => {
-      const page = /** @type {import('../types.js').Keys} */ ((await get('/keys', asked, { signal })).data);
+      const { data: answer } = await get('/keys', asked, { signal });
+      const page = /** @type {import('../types.js').Keys} */ (expected(answer, { keys: 'array', total: 'number' }));
+      for (const key of page.keys) expected(key, KEY_FIELDS);
       revision.set(page.revision);
       setMany(page.total > 20_000);
       return page;

@@ -8,11 +8,12 @@ import { Banner } from '../parts/banner.js';
 import { CopyButton } from '../parts/copy.js';
 import { curl, tokenSource } from '../parts/curl.js';
 import { Check, Field, fieldErrors } from '../parts/field.js';
+import { useSending } from '../parts/sending.js';
 import { ErrorNote, Skeleton } from '../parts/states.js';
 import { duration } from '../parts/time.js';
+import { TokenText } from '../parts/token-text.js';
 import { href, navigate } from '../router.js';
 import { session, useQuery, useStore } from '../store.js';
-import { TokenText, useSending } from './key-dialogs.js';
 import { enter } from './sign-in.js';
 
 /** @typedef {import('../types.js').KeyWithToken} KeyWithToken */
