@@ -44,7 +44,7 @@ for (const theme of THEMES) {
 
         ui(`pages in ${theme} at ${width}`, { keys: KEYS, timeout: 240_000 }, async ({ gate, open }) => {
             await traffic(gate);
-            const visit = await open({ ...look, at: '' });
+            const visit = await open({ ...look, at: '', expect: [/status of 404/] });
             const { page } = visit;
             const seen = async (name, options) => {
                 await visit.accessible(name);
