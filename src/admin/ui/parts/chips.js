@@ -1,8 +1,7 @@
 // A row of filters, each a small labelled control that can be cleared; what is set stands out. A choice counts at once,
 // a text on Enter, when it is left, or when the typing pauses. Not for: where filters are kept, which is the address.
 
-import { classes, html, useEffect, useRef, useState } from '../lib.js';
-import { useId } from './field.js';
+import { classes, html, useEffect, useId, useRef, useState } from '../lib.js';
 import { Icon } from './icon.js';
 
 const PAUSE_MS = 400;

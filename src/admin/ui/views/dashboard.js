@@ -2,10 +2,9 @@
 // area. The numbers are those of this instance. Not for: single requests, which are Transactions.
 
 import { get } from '../api.js';
-import { html, useMemo } from '../lib.js';
+import { html, useId, useMemo } from '../lib.js';
 import { Banner } from '../parts/banner.js';
 import { StackedChart, bins, decisionSeries } from '../parts/chart.js';
-import { useId } from '../parts/field.js';
 import { counted, share } from '../parts/figures.js';
 import { Icon } from '../parts/icon.js';
 import { reasonText } from '../parts/outcome.js';

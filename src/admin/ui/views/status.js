@@ -2,11 +2,10 @@
 // disk, and the process. Not for: changing anything but a reload now.
 
 import { apiUrl, get, post } from '../api.js';
-import { html, useState } from '../lib.js';
+import { html, useId, useState } from '../lib.js';
 import { Banner } from '../parts/banner.js';
 import { CopyButton } from '../parts/copy.js';
 import { counted, share, span } from '../parts/figures.js';
-import { useId } from '../parts/field.js';
 import { ErrorNote, FileProblems, Skeleton } from '../parts/states.js';
 import { Page } from '../parts/table.js';
 import { Time, bytes } from '../parts/time.js';

@@ -2,7 +2,7 @@
 // are new here are shown as they came. Not for: the list.
 
 import { get } from '../api.js';
-import { Fragment, classes, html } from '../lib.js';
+import { Fragment, classes, html, sentence } from '../lib.js';
 import { CopyButton } from '../parts/copy.js';
 import { curl, tokenSource } from '../parts/curl.js';
 import { Drawer } from '../parts/drawer.js';
@@ -134,9 +134,6 @@ function Why({ record, checks }) {
     </section>
   `;
 }
-
-/** @param {string} text */
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** @type {Record<string, string>} */
 const ENDS = {

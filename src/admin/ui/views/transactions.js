@@ -2,9 +2,8 @@
 // top, and one record opens beside the list. Not for: reading the log, which is `transaction-feed.js`.
 
 import { apiUrl, get } from '../api.js';
-import { classes, html, useCallback, useEffect, useMemo, useReducer, useRef, useState } from '../lib.js';
+import { classes, html, useCallback, useEffect, useId, useMemo, useReducer, useRef, useState } from '../lib.js';
 import { Chip, Chips, ChoiceChip, TextChip } from '../parts/chips.js';
-import { useId } from '../parts/field.js';
 import { counted } from '../parts/figures.js';
 import { Icon } from '../parts/icon.js';
 import { KeyPicker } from '../parts/key-picker.js';

@@ -2,10 +2,10 @@
 // keygate adds it. Not for: remembering requests, which is `try-history.js`.
 
 import { get, post } from '../api.js';
-import { html, useEffect, useRef, useState } from '../lib.js';
+import { html, useEffect, useId, useRef, useState } from '../lib.js';
 import { CopyButton } from '../parts/copy.js';
 import { curl, tokenSource } from '../parts/curl.js';
-import { Field, fieldErrors, focusFirstInvalid, useId } from '../parts/field.js';
+import { Field, fieldErrors, focusFirstInvalid } from '../parts/field.js';
 import { Icon } from '../parts/icon.js';
 import { KeyPicker } from '../parts/key-picker.js';
 import { StatusCode } from '../parts/outcome.js';
