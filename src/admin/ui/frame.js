@@ -5,24 +5,30 @@ import { get, post } from './api.js';
 import { html, useEffect, useState } from './lib.js';
 import { Banners } from './parts/banners.js';
 import { Icon, Sign } from './parts/icon.js';
-import { Lazy } from './parts/lazy.js';
+import { Lazy, stylesheet } from './parts/lazy.js';
 import { Menu } from './parts/menu.js';
 import { Page } from './parts/table.js';
 import { href, navigate, useRoute } from './router.js';
 import { forgetQueries, session, status, theme, toast, useQuery, useStore } from './store.js';
 
+/**
+ * A view with charts, chips or a drawer, whose look is in a file of its own.
+ * @param {() => Promise<{default: any}>} load
+ */
+const withData = (load) => () => Promise.all([load(), stylesheet('data.css')]).then(([view]) => view);
+
 /** @type {{name: string, path: string, text: string, icon: import('./parts/icon.js').IconName, load: () => Promise<any>}[]} */
 const AREAS = [
-  { name: 'dashboard', path: '/', text: 'Dashboard', icon: 'dashboard', load: () => import('./views/dashboard.js') },
+  { name: 'dashboard', path: '/', text: 'Dashboard', icon: 'dashboard', load: withData(() => import('./views/dashboard.js')) },
   { name: 'keys', path: '/keys', text: 'API Keys', icon: 'keys', load: () => import('./views/keys.js') },
-  { name: 'transactions', path: '/transactions', text: 'Transactions', icon: 'transactions', load: () => import('./views/transactions.js') },
-  { name: 'try', path: '/try', text: 'Try it', icon: 'try', load: () => import('./views/try-it.js') },
-  { name: 'status', path: '/status', text: 'Status', icon: 'status', load: () => import('./views/status.js') },
+  { name: 'transactions', path: '/transactions', text: 'Transactions', icon: 'transactions', load: withData(() => import('./views/transactions.js')) },
+  { name: 'try', path: '/try', text: 'Try it', icon: 'try', load: withData(() => import('./views/try-it.js')) },
+  { name: 'status', path: '/status', text: 'Status', icon: 'status', load: withData(() => import('./views/status.js')) },
 ];
 /** @type {Record<string, () => Promise<any>>} */
 const VIEWS = {
   ...Object.fromEntries(AREAS.map((area) => [area.name, area.load])),
-  key: () => import('./views/key.js'),
+  key: withData(() => import('./views/key.js')),
 };
 const account = () => import('./views/account.js');
 const shortcuts = () => import('./views/shortcuts.js');

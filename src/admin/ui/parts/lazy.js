@@ -1,5 +1,6 @@
 // Views are loaded when they are needed, so that the first page comes quickly.
 
+import { base } from '../api.js';
 import { html, useEffect, useState } from '../lib.js';
 import { Boundary, ErrorNote, Skeleton } from './states.js';
 
@@ -22,4 +23,31 @@ export function Lazy({ load, name, quiet = false, ...props }) {
       error=${{ message: 'Check that keygate runs, then try again.' }} />`;
   }
   return html`<${Boundary} key=${name}><${loaded.view} ...${props} /><//>`;
+}
+
+/** @type {Map<string, Promise<void>>} */
+const sheets = new Map();
+
+/**
+ * A stylesheet that not every view needs, once.
+ * @param {string} name
+ * @returns {Promise<void>}
+ */
+export function stylesheet(name) {
+  const known = sheets.get(name);
+  if (known) return known;
+  const link = document.createElement('link');
+  const loaded = new Promise((/** @type {(value: void) => void} */ resolve, reject) => {
+    link.onload = () => resolve();
+    link.onerror = () => {
+      sheets.delete(name);
+      link.remove();
+      reject(new Error(`${name} could not be loaded`));
+    };
+  });
+  sheets.set(name, loaded);
+  link.rel = 'stylesheet';
+  link.href = `${base}assets/${name}`;
+  document.head.append(link);
+  return loaded;
 }
