@@ -15,11 +15,13 @@ mod file;
 mod import;
 mod list;
 mod openapi;
+mod pages;
 mod rotate;
 pub(crate) mod session;
 mod status;
 mod tokens;
 mod transactions;
+mod try_it;
 mod usage;
 
 use serde_json::Value;

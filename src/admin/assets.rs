@@ -65,6 +65,7 @@ static FILES: &[File] = &files![
     "parts/banners.js",
     "parts/chart.js",
     "parts/chips.js",
+    "parts/copy-by-hand.js",
     "parts/copy.js",
     "parts/curl.js",
     "parts/dialog.js",
@@ -78,11 +79,13 @@ static FILES: &[File] = &files![
     "parts/lazy.js",
     "parts/menu.js",
     "parts/outcome.js",
+    "parts/sending.js",
     "parts/spark.js",
     "parts/states.js",
     "parts/table.js",
     "parts/time.js",
     "parts/toasts.js",
+    "parts/token-text.js",
     "router.js",
     "store.js",
     "style.css",
@@ -91,10 +94,12 @@ static FILES: &[File] = &files![
     "vendor/htm-preact.js",
     "views/account.js",
     "views/dashboard.js",
+    "views/key-actions.js",
     "views/key-dialogs.js",
     "views/key-form.js",
     "views/key.js",
     "views/keys.js",
+    "views/shortcuts.js",
     "views/sign-in.js",
     "views/status.js",
     "views/transaction-feed.js",
@@ -148,6 +153,15 @@ impl Pages {
     /// `malformed_request`, `stale`: the conditions of the request.
     pub(super) fn page(&self, headers: &HeaderMap) -> Result<Response, ApiError> {
         self.index.answer(headers)
+    }
+
+    /// The same, where there is no page: its script says so.
+    pub(super) fn missing(&self) -> Response {
+        let mut response = Response::new(Body::from(self.index.plain.bytes.clone()));
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        let kind = HeaderValue::from_static(self.index.kind);
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
     }
 
     /// A file that a page loads; none: there is no such file.
@@ -256,6 +270,18 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
         }
     }
     any
+}
+
+/// Whether it is a browser that opens an address: scripts and tools take anything, and do not name HTML.
+pub(super) fn takes_html(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT).iter();
+    let mut items = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','));
+    items.any(|item| {
+        let kind = item.split(';').next().unwrap_or_default().trim();
+        kind.eq_ignore_ascii_case("text/html")
+    })
 }
 
 /// `q=0`, `q=0.000`: not at all.

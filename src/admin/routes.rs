@@ -176,7 +176,18 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
                 "the field Allow says which methods this path has",
             )
         })
-        .fallback(|request: Request<Body>| refuse(request, Code::NotFound, NOTHING_HERE))
+        .fallback(move |request| nothing_here(pages, request))
+}
+
+/// A person is told so on a page that leads back, everybody else in a problem.
+async fn nothing_here(pages: Arc<Pages>, request: Request<Body>) -> Response {
+    let path = request.uri().path();
+    let of_page = !path.starts_with(BASE) && !path.starts_with(assets::FOLDER);
+    let opened = matches!(*request.method(), Method::GET | Method::HEAD);
+    if of_page && opened && assets::takes_html(request.headers()) {
+        return pages.missing();
+    }
+    refuse(request, Code::NotFound, NOTHING_HERE).await
 }
 
 /// A page, or a file of one.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::admin_api::Running;
 
 /// Every endpoint.
-const ENDPOINTS: [(&str, &str); 25] = [
+const ENDPOINTS: [(&str, &str); 26] = [
     ("get", "/session"),
     ("post", "/setup"),
     ("post", "/login"),
@@ -30,6 +30,7 @@ const ENDPOINTS: [(&str, &str); 25] = [
     ("get", "/transactions/{request_id}"),
     ("get", "/transactions/stream"),
     ("get", "/transactions:export"),
+    ("post", "/try"),
     ("get", "/usage"),
     ("get", "/status"),
     ("post", "/reload"),

@@ -228,12 +228,22 @@ fn headers(fields: &mut Fields<'_>, errors: &mut Vec<FieldError>) -> HeaderMap {
         return headers;
     };
     for (index, item) in items.iter().enumerate() {
-        // Anything else was noted when shapes were looked at.
-        let Json::List(pair) = item else { continue };
-        let [Json::Text(name), Json::Text(text)] = &pair[..] else {
+        let pair = match item {
+            Json::List(pair) => match &pair[..] {
+                [Json::Text(name), Json::Text(text)] => Some((name, text)),
+                _ => None,
+            },
+            Json::Null | Json::Switch(_) | Json::Number | Json::Text(_) | Json::Map(_) => None,
+        };
+        let at = format!("#/headers/{index}");
+        let Some((name, text)) = pair else {
+            errors.push(wrong(
+                &at,
+                "expected a name and a value, as in [\"accept\", \"text/plain\"]",
+            ));
             continue;
         };
-        let wrong = |place: &str, what| wrong(&format!("#/headers/{index}/{place}"), what);
+        let wrong = |place: &str, what| wrong(&format!("{at}/{place}"), what);
         let name = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| wrong("0", "expected a name of letters, digits and hyphens"));
         let value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| {
