@@ -62,6 +62,8 @@ const Fresh = ({ usage }) => html`
 
 /** @param {{usage: AllUsage, query: URLSearchParams}} props */
 function Filled({ usage, query }) {
+  const shadow = usage.by_decision.would_refuse > 0;
+  const reasons = html`<${Reasons} reasons=${usage.by_reason} since=${usage.since} />`;
   return html`
     <${Notes} usage=${usage} />
     <${Figures} usage=${usage} />
@@ -70,11 +72,9 @@ function Filled({ usage, query }) {
       <div>
         <${TopKeys} keys=${usage.top_keys} />
         <${Expiring} />
+        ${shadow && reasons}
       </div>
-      <div>
-        ${usage.by_decision.would_refuse > 0 && html`<${Shadow} usage=${usage} />`}
-        <${Reasons} reasons=${usage.by_reason} since=${usage.since} />
-      </div>
+      <div>${shadow ? html`<${Shadow} usage=${usage} />` : reasons}</div>
     </div>
   `;
 }

@@ -7,11 +7,11 @@ import { apiUrl, get } from '../api.js';
 /** @typedef {Record<string, string>} Filters  the parameters of `GET /transactions` */
 
 const PAGE = 50;
-/** More than this is not kept in front of the pages: the list begins anew. */
-const LIVE_MAX = 1_000;
-const WAITING_MAX = 200;
+/** With more than this in front of the pages, only the newest are kept: older ones can be loaded again. */
+const LIVE_MAX = 500;
+const KEPT = 200;
 /** What arrives is drawn together. */
-const TOGETHER_MS = 200;
+const TOGETHER_MS = 250;
 const RETRY_MS = 3_000;
 
 /** What tells one record from another; clients may use a request id twice. @param {Transaction} record */
@@ -51,8 +51,10 @@ export class Feed {
   /** @type {EventSource | null} */
   #source = null;
   #lastEvent = '';
-  /** @type {Transaction[]} */
+  /** As they were sent. @type {(string | Transaction)[]} */
   #arrived = [];
+  /** What is behind the list is no longer where the cursor points. */
+  #cut = false;
   #drawing = 0;
   #retry = 0;
 
@@ -80,12 +82,16 @@ export class Feed {
 
   /** Reads the newest page anew, in place of all that there is. */
   restart() {
-    return this.#read(null);
+    return this.#read(null, true);
   }
 
-  /** Reads on where the last page ended. */
+  get hasOlder() {
+    return this.#cut || this.cursor !== null;
+  }
+
+  /** Reads on where the list ends; after a cut it is looked for from the top. */
   older() {
-    return this.cursor === null ? Promise.resolve() : this.#read(this.cursor);
+    return this.hasOlder ? this.#read(this.#cut ? null : this.cursor, false) : Promise.resolve();
   }
 
   /** Leaves a long search where it is. */
@@ -111,18 +117,17 @@ export class Feed {
   /** Shows what waits. */
   release() {
     const waiting = this.waiting;
-    const all = waiting.length === this.waitingCount;
+    const hole = waiting.length < this.waitingCount;
     this.waiting = [];
     this.waitingCount = 0;
-    if (all) this.#put(waiting);
-    else this.restart();
+    this.#put(waiting, hole);
     this.changed();
   }
 
   // ---- pages
 
-  /** @param {string | null} from */
-  async #read(from) {
+  /** @param {string | null} from @param {boolean} anew */
+  async #read(from, anew) {
     this.#abort.abort();
     const abort = new AbortController();
     this.#abort = abort;
@@ -135,11 +140,12 @@ export class Feed {
       do {
         const page = await this.#page(next, abort.signal);
         if (abort.signal.aborted) return;
-        if (next === null) this.#reset();
+        if (anew && next === null) this.#reset();
         const fresh = page.transactions.filter((/** @type {Transaction} */ record) => this.#isNew(record));
         this.records = [...this.records, ...fresh];
         this.#take(page);
         this.cursor = page.next_cursor;
+        this.#cut = false;
         wanted -= fresh.length;
         next = page.next_cursor;
         if (!this.begun) {
@@ -265,13 +271,7 @@ export class Feed {
 
   /** @param {string | Transaction} sent */
   #arrive(sent) {
-    let record;
-    try {
-      record = typeof sent === 'string' ? JSON.parse(sent) : sent;
-    } catch {
-      return;
-    }
-    this.#arrived.push(record);
+    this.#arrived.push(sent);
     this.#drawing ||= setTimeout(() => {
       this.#drawing = 0;
       this.#draw();
@@ -279,22 +279,38 @@ export class Feed {
   }
 
   #draw() {
-    const arrived = this.#arrived.filter((record) => this.#isNew(record)).reverse();
+    const dropped = Math.max(0, this.#arrived.length - KEPT);
+    const records = this.#arrived.slice(dropped).flatMap(parsed);
+    const newest = records.filter((record) => this.#isNew(record)).reverse();
     this.#arrived = [];
-    if (!arrived.length) return;
+    if (!newest.length) return;
     if (this.#paused) {
-      this.waiting = [...arrived, ...this.waiting].slice(0, WAITING_MAX);
-      this.waitingCount += arrived.length;
+      this.waiting = [...newest, ...this.waiting].slice(0, KEPT);
+      this.waitingCount += newest.length + dropped;
     } else {
-      this.#put(arrived);
+      this.#put(newest, dropped > 0);
     }
     this.changed();
   }
 
-  /** @param {Transaction[]} newest */
-  #put(newest) {
-    this.records = [...newest, ...this.records];
+  /** @param {Transaction[]} newest @param {boolean} hole  some are missing behind them */
+  #put(newest, hole) {
+    this.records = hole ? newest : [...newest, ...this.records];
     this.#added += newest.length;
-    if (this.#added > LIVE_MAX) this.restart();
+    if (!hole && this.#added <= LIVE_MAX) return;
+    this.records = this.records.slice(0, KEPT);
+    this.#added = 0;
+    this.#cut = true;
+    this.#seen = new Set(this.records.map(identity));
+  }
+}
+
+/** None for what is no record. @param {string | Transaction} sent @returns {Transaction[]} */
+function parsed(sent) {
+  if (typeof sent !== 'string') return [sent];
+  try {
+    return [JSON.parse(sent)];
+  } catch {
+    return [];
   }
 }

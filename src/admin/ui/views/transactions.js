@@ -2,7 +2,7 @@
 // top, and one record opens beside the list. Not for: reading the log, which is `transaction-feed.js`.
 
 import { apiUrl, get } from '../api.js';
-import { classes, html, useCallback, useEffect, useId, useMemo, useReducer, useRef, useState } from '../lib.js';
+import { Component, classes, html, useCallback, useEffect, useId, useMemo, useReducer, useRef, useState } from '../lib.js';
 import { Chip, Chips, ChoiceChip, TextChip } from '../parts/chips.js';
 import { counted } from '../parts/figures.js';
 import { Icon } from '../parts/icon.js';
@@ -239,7 +239,7 @@ function List({ feed, live, open, empty, wrong }) {
       </p>
       ${feed.records.length > 0
         ? html`<${Rows} records=${feed.records} open=${open} pause=${pause} />`
-        : !feed.cursor && !feed.busy && empty}
+        : !feed.hasOlder && !feed.busy && empty}
       ${feed.error && html`<${ErrorNote} error=${feed.error} onRetry=${() => feed.older()} />`}
       <${Older} feed=${feed} />
     </div>
@@ -294,40 +294,53 @@ function Rows({ records, open, pause }) {
         </tr>
       </thead>
       <tbody ...${pause}>
-        ${records.map((record) => html`<${Row} key=${identity(record)} record=${record} open=${open === record.request_id} />`)}
+        ${records.map((record) => html`<${Row} key=${identity(record)} record=${record} open=${open === record.request_id} search=${location.search} />`)}
       </tbody>
     </table>
   `;
 }
 
-/** @param {{record: Transaction, open: boolean}} props */
-function Row({ record, open }) {
-  const { method, path, query, request_id, reason, status, key_id, key_name, client_ip, lost } = record;
-  const query_ = new URLSearchParams(location.search);
-  query_.set('open', request_id);
-  /** The whole row opens, except where a text is selected or something else is meant. @param {MouseEvent & {target: Element}} event */
-  const click = ({ target }) => {
-    if (!target.closest('a, button') && getSelection()?.isCollapsed !== false) setQuery({ open: request_id });
-  };
-  return html`
-    ${lost &&
-    html`<tr class="log-lost"><td colspan="7" class="warn">${counted(lost, 'transaction')} before this could not be written</td></tr>`}
-    <tr class=${classes('log-row', open && 'log-open')} onClick=${click}>
-      <th scope="row">
-        <a class="clip" href=${href('/transactions', query_)} aria-current=${open ? 'true' : undefined} title=${path}>
-          <code><b>${method ?? '–'}</b> ${path}${query && html`<span class="muted">?${query}</span>`}</code>
-        </a>
-      </th>
-      <td data-label="Decision"><span class="log-outcome"><${Decision} decision=${record.decision} />${reason && html`<small class="muted">${reasonText(reason)}</small>`}</span></td>
-      <td data-label="Status" class="number"><${StatusCode} status=${status} /></td>
-      <td data-label="Key">
-        ${key_id ? html`<a class="clip" href=${href(`/keys/${encodeURIComponent(key_id)}`)}>${key_name ?? key_id}</a>` : html`<span class="muted">none</span>`}
-      </td>
-      <td data-label="Client" class="aside"><code>${client_ip ?? 'unix'}</code></td>
-      <td data-label="Took" class="number aside">${duration(record.duration_us)}</td>
-      <td data-label="Time"><${Time} value=${record.time} /></td>
-    </tr>
-  `;
+/**
+ * A row. There are many, and they come quickly: one that shows the same is not drawn again.
+ * @typedef {{record: Transaction, open: boolean, search: string}} RowProps
+ * @extends {Component<RowProps>}
+ */
+class Row extends Component {
+  /** @param {RowProps} next */
+  shouldComponentUpdate(next) {
+    const { record, open, search } = this.props;
+    return next.record !== record || next.open !== open || next.search !== search;
+  }
+
+  /** @param {RowProps} props */
+  render({ record, open, search }) {
+    const { method, path, query, request_id, reason, status, key_id, key_name, client_ip, lost } = record;
+    const opened = new URLSearchParams(search);
+    opened.set('open', request_id);
+    /** The whole row opens, except where a text is selected or something else is meant. @param {MouseEvent & {target: Element}} event */
+    const click = ({ target }) => {
+      if (!target.closest('a, button') && getSelection()?.isCollapsed !== false) setQuery({ open: request_id });
+    };
+    return html`
+      ${lost &&
+      html`<tr class="log-lost"><td colspan="7" class="warn">${counted(lost, 'transaction')} before this could not be written</td></tr>`}
+      <tr class=${classes('log-row', open && 'log-open')} onClick=${click}>
+        <th scope="row">
+          <a class="clip" href=${href('/transactions', opened)} aria-current=${open ? 'true' : undefined} title=${path}>
+            <code><b>${method ?? '–'}</b> ${path}${query && html`<span class="muted">?${query}</span>`}</code>
+          </a>
+        </th>
+        <td data-label="Decision"><span class="log-outcome"><${Decision} decision=${record.decision} />${reason && html`<small class="muted">${reasonText(reason)}</small>`}</span></td>
+        <td data-label="Status" class="number"><${StatusCode} status=${status} /></td>
+        <td data-label="Key">
+          ${key_id ? html`<a class="clip" href=${href(`/keys/${encodeURIComponent(key_id)}`)}>${key_name ?? key_id}</a>` : html`<span class="muted">none</span>`}
+        </td>
+        <td data-label="Client" class="aside"><code>${client_ip ?? 'unix'}</code></td>
+        <td data-label="Took" class="number aside">${duration(record.duration_us)}</td>
+        <td data-label="Time"><${Time} value=${record.time} /></td>
+      </tr>
+    `;
+  }
 }
 
 /** @param {{feed: Feed}} props */
@@ -338,8 +351,8 @@ function Older({ feed }) {
       <span>${counted(feed.records.length, 'transaction')}${searched && html`, ${searched}`}</span>
       ${feed.busy
         ? html`<button type="button" class="button" onClick=${() => feed.stop()}>Stop searching</button>`
-        : feed.cursor && html`<button type="button" class="button" onClick=${() => feed.older()}>Load older</button>`}
-      ${!feed.busy && !feed.cursor && feed.records.length > 0 && html`<span>That is all that is recorded.</span>`}
+        : feed.hasOlder && html`<button type="button" class="button" onClick=${() => feed.older()}>Load older</button>`}
+      ${!feed.busy && !feed.hasOlder && feed.records.length > 0 && html`<span>That is all that is recorded.</span>`}
     </p>
   `;
 }
