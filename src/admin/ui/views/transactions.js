@@ -225,20 +225,23 @@ const Nothing = ({ filtered, onClear }) =>
  * @param {any} props.wrong  the filters are: there is nothing to retry
  */
 function List({ feed, live, open, empty, wrong }) {
+  const panel = useRef(/** @type {HTMLElement | null} */ (null));
   const pause = usePause(feed);
   const show = () => {
     feed.release();
     scrollTo({ top: 0 });
+    // The button is gone.
+    panel.current?.focus({ preventScroll: true });
   };
   if (!feed.begun && feed.error) return wrong ? null : html`<${ErrorNote} error=${feed.error} onRetry=${() => feed.restart()} />`;
   if (!feed.begun) return html`<div class="panel"><${Skeleton} rows=${12} /></div>`;
   return html`
-    <div class="panel log">
+    <div class="panel log" tabindex="-1" ref=${panel} ...${pause}>
       <p class="log-waiting" role="status">
         ${live && feed.waitingCount > 0 && html`<button type="button" class="button" onClick=${show}>Show ${number(feed.waitingCount)} new</button>`}
       </p>
       ${feed.records.length > 0
-        ? html`<${Rows} records=${feed.records} open=${open} pause=${pause} />`
+        ? html`<${Rows} records=${feed.records} open=${open} />`
         : !feed.hasOlder && !feed.busy && empty}
       ${feed.error && html`<${ErrorNote} error=${feed.error} onRetry=${() => feed.older()} />`}
       <${Older} feed=${feed} />
@@ -247,7 +250,7 @@ function List({ feed, live, open, empty, wrong }) {
 }
 
 /**
- * What is new waits while somebody reads: the pointer or the focus is on a row, or the page is scrolled.
+ * What is new waits while somebody reads: the pointer or the focus is in the list, or the page is scrolled.
  * @param {Feed} feed
  */
 function usePause(feed) {
@@ -271,15 +274,16 @@ function usePause(feed) {
     () => ({
       onPointerEnter: (/** @type {PointerEvent} */ event) => event.pointerType === 'mouse' && set({ pointer: true }),
       onPointerLeave: () => set({ pointer: false }),
-      onFocusIn: () => set({ focus: true }),
-      onFocusOut: () => set({ focus: false }),
+      // In small letters: Preact would not know the event otherwise.
+      onfocusin: (/** @type {FocusEvent} */ event) => set({ focus: event.target !== event.currentTarget }),
+      onfocusout: () => set({ focus: false }),
     }),
     [set],
   );
 }
 
-/** @param {{records: Transaction[], open: string | null, pause: object}} props */
-function Rows({ records, open, pause }) {
+/** @param {{records: Transaction[], open: string | null}} props */
+function Rows({ records, open }) {
   return html`
     <table class="cards log-table">
       <thead>
@@ -293,7 +297,7 @@ function Rows({ records, open, pause }) {
           <th scope="col">Time</th>
         </tr>
       </thead>
-      <tbody ...${pause}>
+      <tbody>
         ${records.map((record) => html`<${Row} key=${identity(record)} record=${record} open=${open === record.request_id} search=${location.search} />`)}
       </tbody>
     </table>
