@@ -34,7 +34,7 @@ function useFreshSession() {
   useEffect(() => {
     let asking = false;
     const ask = async () => {
-      if (asking || document.visibilityState !== 'visible' || session.get().state === 'failed') return;
+      if (asking || document.visibilityState !== 'visible') return;
       asking = true;
       await askSession().catch(() => {});
       asking = false;

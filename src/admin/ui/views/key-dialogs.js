@@ -102,15 +102,19 @@ function EditDialog({ of: key, onClose, onSaved }) {
     const { data, etag } = await get(keyPath(key.id));
     return { key: data, etag: etag || '' };
   };
-  // The list may be older than the key: what counts is the key as it is when the editing begins.
+  // The list may be older than the key: what counts is the key as it is when the editing begins. Where somebody has
+  // typed already and the key is another one, no entity tag matches, so that saving shows both versions.
   const first = useRef(/** @type {ReturnType<typeof fetched> | null} */ (null));
+  const typed = useRef(draft);
+  typed.current = draft;
   useEffect(() => {
     first.current = fetched();
     first.current.then(
       (fresh) => {
-        const old = JSON.stringify(draftOf(key));
+        const [old, now] = [JSON.stringify(draftOf(key)), JSON.stringify(draftOf(fresh.key))];
+        if (JSON.stringify(typed.current) !== old) return setSeen({ key, etag: old === now ? fresh.etag : '"older"' });
         setSeen(fresh);
-        setDraft((now) => (JSON.stringify(now) === old ? draftOf(fresh.key) : now));
+        return setDraft(draftOf(fresh.key));
       },
       () => {},
     );

@@ -82,7 +82,13 @@ export default function Keys({ query }) {
   useEffect(() => {
     if (state?.focus === 'new') actions.show('new');
     if (state?.focus === 'search') /** @type {HTMLElement | null} */ (document.querySelector('[data-shortcut="search"]'))?.focus();
+    if (state?.focus) setQuery({}, { replace: true });
   }, [state?.focus]);
+  // The last key of this page is gone.
+  const emptied = data?.keys.length === 0 && cursors.length > 0 && !loading;
+  useEffect(() => {
+    if (emptied) setQuery({}, { replace: true, state: { cursors: cursors.slice(0, -1) } });
+  }, [emptied]);
 
   const filtered = Boolean(search || status);
   const create = html`<button type="button" class="button primary" data-shortcut="new" onClick=${() => actions.show('new')}>+ New API Key</button>`;

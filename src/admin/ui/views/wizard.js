@@ -130,7 +130,7 @@ function AccountStep({ code, account, onAccount, onBack, onMade }) {
     html`<${Banner} kind="danger" role="alert">
       <span><strong>The setup code is not valid any more.</strong> It is good for an hour, and once. Run <code>keygate admin code</code> and open the address that it prints; what is typed here stays.</span>
     <//>`}
-    ${error?.code === 'already_set_up' && html`<${Banner} kind="warning" role="alert"><span>The account is there already. <a href=${href('/')} onClick=${() => location.assign(href('/'))}>Sign in</a></span><//>`}
+    ${error?.code === 'already_set_up' && html`<${Banner} kind="warning" role="alert"><span>The account is there already. <a href=${href('/')} onClick=${enter}>Sign in</a></span><//>`}
     ${error && wrong.rest && !refused && error.code !== 'already_set_up' && html`<${ErrorNote} error=${{ ...error, message: wrong.rest }} />`}
     <${Field} label="Name" name="username" value=${name} onValue=${(/** @type {string} */ value) => onAccount({ name: value, password })} error=${wrong.fields.name} autocomplete="username" autocapitalize="none" autofocus maxlength="64" />
     <${Field} label="Password" name="new-password" type=${show ? 'text' : 'password'} value=${password} onValue=${(/** @type {string} */ value) => onAccount({ name, password: value })} error=${wrong.fields.password} hint=${`At least ${PASSWORD_LENGTH_MIN} characters; a few words make a good one.`} autocomplete="new-password" maxlength="256" />
