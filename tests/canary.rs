@@ -414,6 +414,20 @@ fn administer(keygate: &Keygate, outputs: &mut Outputs, secrets: &mut Vec<(&str,
             .json(&json!({"description": "x"}))
             .ask());
     }
+    for key in [&own, &made] {
+        say(ops
+            .post("/try")
+            .json(&json!({"key_id": key["id"], "path": "/tried"}))
+            .ask());
+    }
+    for body in [
+        json!({"path": "/", "headers": [["x-api-key", "kg_CANARY_tried_by_hand"]]}),
+        json!({"path": "/", "headers": [["kg CANARY as a name", "kg_CANARY\n"]]}),
+        json!({"path": "kg_CANARY", "method": "kg CANARY", "key_id": "kg_CANARY!"}),
+        json!({"path": "/", "key_id": "kg_CANARY_as_an_id", "body": "kg_CANARY_in_a_body"}),
+    ] {
+        say(ops.post("/try").json(&body).ask());
+    }
     for body in [
         json!({"name": "a", "token": "CANARY with space"}),
         json!({"name": "a", "token": MARK}),

@@ -6,6 +6,7 @@ pub(crate) mod access;
 mod assets;
 mod audit;
 mod error;
+mod gzip;
 pub(crate) mod keys;
 mod openapi;
 mod pieces;

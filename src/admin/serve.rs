@@ -86,6 +86,16 @@ const FIXED: [(HeaderName, &str); 7] = [
     ),
 ];
 
+/// Of those, what only a document heeds.
+const OF_DOCUMENTS: [HeaderName; 4] = [
+    header::CONTENT_SECURITY_POLICY,
+    header::REFERRER_POLICY,
+    header::X_FRAME_OPTIONS,
+    HeaderName::from_static("cross-origin-opener-policy"),
+];
+/// What runs within a document, by whose policies. A page is made of dozens of them.
+const WITHIN_PAGES: [&str; 2] = ["text/javascript; charset=utf-8", "text/css; charset=utf-8"];
+
 /// Answers until `stop` comes. What administrators have begun by then is finished and answered.
 pub(super) async fn serve(
     listener: TcpListener,
@@ -258,7 +268,12 @@ fn agrees(parts: &Parts) -> Result<(), ApiError> {
 }
 
 fn fix(headers: &mut HeaderMap) {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let within = kind.is_some_and(|kind| WITHIN_PAGES.iter().any(|known| kind == known));
     for (name, value) in FIXED {
+        if within && OF_DOCUMENTS.contains(&name) {
+            continue;
+        }
         headers
             .entry(name)
             .or_insert(HeaderValue::from_static(value));

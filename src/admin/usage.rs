@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::admin::error::ApiError;
-use crate::admin::keys::json;
+use crate::admin::gzip;
 use crate::admin::request::Call;
 use crate::admin::request::Outcome;
 use crate::admin::request::blocking;
@@ -195,14 +195,14 @@ pub(super) async fn of_key(call: Call) -> Outcome {
     let key = table.get(&id).map(Arc::clone).ok_or_else(no_such_key)?;
     let totals = call.shared.api.totals.clone();
     // Whoever adds up may hold the totals for a moment.
-    blocking(move || json(&key_usage(&key, &totals, minutes))).await
+    blocking(move || gzip::json(&call.headers, &key_usage(&key, &totals, minutes))).await
 }
 
 /// `GET /usage`.
 pub(super) async fn all(call: Call) -> Outcome {
     let minutes = minutes(&call)?;
     let totals = call.shared.api.totals.clone();
-    blocking(move || json(&all_usage(totals.all(minutes), &totals))).await
+    blocking(move || gzip::json(&call.headers, &all_usage(totals.all(minutes), &totals))).await
 }
 
 fn minutes(call: &Call) -> Result<usize, ApiError> {

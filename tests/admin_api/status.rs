@@ -52,6 +52,64 @@ fn status_tells_of_files_keys_and_version() {
 }
 
 #[test]
+fn status_tells_how_the_proxy_is_reached() {
+    let running = Running::start();
+    let status = running.admin.get("/status").expect(200).json();
+    let address = running.keygate.address().to_string();
+    assert_eq!(status["proxy_addresses"], json!([address]));
+    assert_eq!(status["auth_mode"], "enforce");
+    assert_eq!(
+        status["token_source"],
+        json!({"kind": "header", "name": "x-api-key"})
+    );
+    assert_eq!(status["plain_http"], false);
+    for (auth, mode, source) in [
+        (
+            "{mode: shadow, sources: [bearer]}",
+            "shadow",
+            json!({"kind": "bearer", "name": null}),
+        ),
+        (
+            "{mode: optional, sources: [query: key, bearer]}",
+            "optional",
+            json!({"kind": "query", "name": "key"}),
+        ),
+        (
+            "{sources: [cookie: Key]}",
+            "enforce",
+            json!({"kind": "cookie", "name": "Key"}),
+        ),
+    ] {
+        let running = Running::with(|setup| {
+            setup
+                .set("auth", auth)
+                .set("listen", "0.0.0.0:0")
+                .admin(", url: 'http://ops.example/'")
+        });
+        let status = running.admin.get("/status").expect(200).json();
+        assert_eq!(status["auth_mode"], mode, "{auth}");
+        assert_eq!(status["token_source"], source, "{auth}");
+        assert_eq!(status["plain_http"], true, "{auth}");
+        let address = status["proxy_addresses"][0].as_str().unwrap();
+        assert!(address.starts_with("127.0.0.1:"), "{address}");
+    }
+}
+
+#[test]
+fn the_session_tells_whoever_is_signed_in_when_keys_have_changed() {
+    let running = Running::start();
+    let session = running.admin.get("/session").expect(200).json();
+    let keys = running.admin.get("/keys").expect(200).json();
+    assert_eq!(session["revision"], keys["revision"]);
+    running.admin.create(&json!({"name": "another"}));
+    let later = running.admin.get("/session").expect(200).json();
+    assert_ne!(later["revision"], session["revision"]);
+    let nobody = running.keygate.nobody().get("/session").expect(200).json();
+    assert!(nobody["revision"].is_null(), "{nobody}");
+    assert_eq!(nobody["plain_http"], false);
+}
+
+#[test]
 fn status_tells_of_the_transaction_log_and_what_is_wrong_with_it() {
     let upstream = Upstream::fast();
     let mut first = Setup::of(&upstream).admin("").spawn();

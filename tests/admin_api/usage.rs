@@ -305,3 +305,14 @@ fn use_is_known_after_a_restart_to_the_last_request_before_it() {
         usage(&admin, "/keys/k_good/usage")["requests_total"] == 8
     });
 }
+
+#[test]
+fn the_minutes_of_a_day_travel_compressed() {
+    let running = Running::start();
+    let plain = running.admin.get("/usage").expect(200);
+    assert!(!plain.head.has("content-encoding"), "{plain:?}");
+    let zipped = running.admin.get("/usage").with("accept-encoding", "gzip");
+    let zipped = zipped.expect(200);
+    assert_eq!(zipped.head.one("content-encoding"), Some("gzip"));
+    assert!(zipped.body.len() * 10 < plain.body.len());
+}

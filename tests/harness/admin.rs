@@ -14,11 +14,15 @@ use crate::harness::message::Response;
 pub(crate) const ADMIN_TOKEN: &str = "kga_test_the-admin-token-of-ops_0123456789_7yH3";
 
 /// What every answer has, with the values that it must have.
-const EVERYWHERE: [(&str, &str); 4] = [
+const EVERYWHERE: [(&str, &str); 2] = [
     ("x-content-type-options", "nosniff"),
+    ("cross-origin-resource-policy", "same-origin"),
+];
+
+/// And what all have that a browser may show: scripts and styles are no documents.
+const OF_DOCUMENTS: [(&str, &str); 2] = [
     ("referrer-policy", "no-referrer"),
     ("cross-origin-opener-policy", "same-origin"),
-    ("cross-origin-resource-policy", "same-origin"),
 ];
 
 /// Somebody who asks the admin API; each request goes on a connection of its own.
@@ -283,11 +287,32 @@ impl Answer {
         self.head.one("content-type") == Some("text/html; charset=utf-8")
     }
 
+    /// Whether it runs within a page, by whose policies.
+    fn is_within_pages(&self) -> bool {
+        let kind = self.head.one("content-type").unwrap_or_default();
+        kind.starts_with("text/javascript") || kind.starts_with("text/css")
+    }
+
+    /// What every answer promises that a browser may show.
+    #[track_caller]
+    fn check_document(&self, what: &str) {
+        for (name, value) in OF_DOCUMENTS {
+            assert_eq!(self.head.one(name), Some(value), "{what}: {name}: {self:?}");
+        }
+        let policy = self.head.one("content-security-policy").unwrap_or_default();
+        for part in ["default-src 'none'", "frame-ancestors 'none'"] {
+            assert!(policy.contains(part), "{what}: {part}: {self:?}");
+        }
+    }
+
     /// What every answer promises.
     #[track_caller]
     fn check(&self, what: &str) {
         for (name, value) in EVERYWHERE {
             assert_eq!(self.head.one(name), Some(value), "{what}: {name}: {self:?}");
+        }
+        if !self.is_within_pages() {
+            self.check_document(what);
         }
         // Files of pages are kept by browsers, and asked for again each time.
         let of_a_page = self.status < 400 && !what.contains("/api/v1");
@@ -297,10 +322,6 @@ impl Answer {
             Some(kept),
             "{what}: {self:?}"
         );
-        let policy = self.head.one("content-security-policy").unwrap_or_default();
-        for part in ["default-src 'none'", "frame-ancestors 'none'"] {
-            assert!(policy.contains(part), "{what}: {part}: {self:?}");
-        }
         assert!(
             self.head.one("x-request-id").is_some_and(|id| id.len() > 7),
             "{what}: x-request-id: {self:?}"
