@@ -47,7 +47,11 @@ export default function Transactions({ query }) {
 
   /** @param {Record<string, string | null>} changes */
   const filter = (changes) => setQuery({ ...changes, open: null }, { replace: true });
-  const clear = () => filter(Object.fromEntries(FILTERS.map((name) => [name, null])));
+  const clear = () => {
+    filter(Object.fromEntries(FILTERS.map((name) => [name, null])));
+    // The button that was pressed is gone.
+    document.querySelector('h1')?.focus();
+  };
   /** @param {string} format */
   const download = (format) => {
     const link = document.createElement('a');
@@ -61,6 +65,7 @@ export default function Transactions({ query }) {
   ];
   const actions = html`
     <div class="buttons">
+      ${filtered && html`<button type="button" class="button quiet" onClick=${clear}>Clear filters</button>`}
       <${LiveSwitch} live=${live} stream=${feed.stream} />
       <${Menu} label="Export" items=${exports} class="button" named>Export <${Icon} name="down" /><//>
     </div>
@@ -68,7 +73,7 @@ export default function Transactions({ query }) {
 
   return html`
     <${Page} title="Transactions" actions=${actions}>
-      <${Filters} filters=${filters} wrong=${wrong} onChange=${filter} onClear=${filtered ? clear : null} />
+      <${Filters} filters=${filters} wrong=${wrong} onChange=${filter} />
       ${!feed.recording &&
       html`<${Banner} kind="info">Requests are not recorded at present: <code>transactions.enabled</code> is false in the config file.<//>`}
       <${LogNotes} feed=${feed} />
@@ -138,9 +143,8 @@ function LiveSwitch({ live, stream }) {
  * @param {Record<string, string>} props.filters
  * @param {{name: string, why: string} | null} props.wrong
  * @param {(changes: Record<string, string | null>) => void} props.onChange
- * @param {(() => void) | null} props.onClear
  */
-function Filters({ filters, wrong, onChange, onClear }) {
+function Filters({ filters, wrong, onChange }) {
   /** @param {string} name */
   const shared = (name) => ({
     value: filters[name] ?? '',
@@ -160,7 +164,6 @@ function Filters({ filters, wrong, onChange, onClear }) {
       ${filters.until && html`<${TextChip} label="Until" size=${20} ...${shared('until')} />`}
       ${filters.request_id && html`<${TextChip} label="Request id" size=${20} ...${shared('request_id')} />`}
       <${TextChip} label="Search" size=${12} placeholder="any text" shortcut="search" ...${shared('search')} />
-      ${onClear && html`<button type="button" class="button quiet" onClick=${onClear}>Clear filters</button>`}
     <//>
     ${wrong && html`<p class="bad" role="alert">${FILTER_NAMES[wrong.name] ?? wrong.name}: ${wrong.why}</p>`}
   `;
@@ -274,9 +277,12 @@ function usePause(feed) {
     () => ({
       onPointerEnter: (/** @type {PointerEvent} */ event) => event.pointerType === 'mouse' && set({ pointer: true }),
       onPointerLeave: () => set({ pointer: false }),
-      // In small letters: Preact would not know the event otherwise.
-      onfocusin: (/** @type {FocusEvent} */ event) => set({ focus: event.target !== event.currentTarget }),
-      onfocusout: () => set({ focus: false }),
+      // In small letters: Preact would not know these events otherwise.
+      onfocusin: (/** @type {FocusEvent} */ { target, currentTarget }) => set({ focus: target !== currentTarget }),
+      onfocusout: (/** @type {FocusEvent & {currentTarget: Element}} */ { relatedTarget, currentTarget }) => {
+        const within = relatedTarget instanceof Node && currentTarget.contains(relatedTarget);
+        if (!within) set({ focus: false });
+      },
     }),
     [set],
   );
@@ -352,7 +358,7 @@ function Older({ feed }) {
   const searched = feed.searchedTo && html`searched back to <${Time} value=${feed.searchedTo} full />`;
   return html`
     <p class="log-end">
-      <span>${counted(feed.records.length, 'transaction')}${searched && html`, ${searched}`}</span>
+      <span title="Other replicas record their own">${counted(feed.records.length, 'transaction')} of this instance${searched && html`, ${searched}`}</span>
       ${feed.busy
         ? html`<button type="button" class="button" onClick=${() => feed.stop()}>Stop searching</button>`
         : feed.hasOlder && html`<button type="button" class="button" onClick=${() => feed.older()}>Load older</button>`}
