@@ -25,7 +25,7 @@ ui('transactions are found, watched, explained and taken away', { keys: KEYS }, 
     await recorded(gate, 5);
     const visit = await open({
         at: 'transactions',
-        expect: [/status of 400/],
+        allow: [/status of 400/],
         permissions: ['clipboard-read', 'clipboard-write'],
     });
     const { page } = visit;
@@ -103,7 +103,7 @@ ui('transactions are found, watched, explained and taken away', { keys: KEYS }, 
 });
 
 ui('try it sends through the proxy and shows what came back', { keys: KEYS }, async ({ gate, open }) => {
-    const { page } = await open({ at: 'try' });
+    const { page } = await open({ at: 'try', allow: [/status of 422/] });
     const answer = page.getByRole('region', { name: 'Answer', exact: true });
     const choose = async (name) => {
         await field(page, 'API key').fill(name);
@@ -145,7 +145,7 @@ ui('the page of a key shows and edits it', { keys: KEYS }, async ({ gate, open }
     await gate.send('/v1/orders', READER);
     await gate.send('/admin', READER);
     await recorded(gate, 2);
-    const { page } = await open({ at: 'keys/k_reader', expect: [/status of 404/] });
+    const { page } = await open({ at: 'keys/k_reader', allow: [/status of 404/] });
     const part = (name) => page.getByRole('region', { name, exact: true });
     await part('Rules').getByText('/v1/**').waitFor();
     await part('Latest transactions').getByRole('row').filter({ hasText: '/admin' }).waitFor();
@@ -203,10 +203,10 @@ ui('status says what is in force', { keys: KEYS }, async ({ gate, open }) => {
 
 ui('the password is changed, and others are signed out', {}, async ({ open }) => {
     const fresh = { ...ADMINISTRATOR, password: 'another good long password' };
-    const other = await open({ at: 'keys', signedIn: false, expect: [/status of 401/] });
+    const other = await open({ at: 'keys', signedIn: false, allow: [/status of 401/] });
     await other.signIn();
     await heading(other.page, 'API Keys').waitFor();
-    const visit = await open({ expect: [/status of 4/] });
+    const visit = await open({ allow: [/status of 4/] });
     const { page } = visit;
     await button(page, 'Account').click();
     await page.getByRole('menuitem', { name: 'Change password' }).click();

@@ -1,6 +1,7 @@
 // Covers how every page, dialog, menu and drawer looks and reads: in both themes, at 1280 and at 360 pixels, full and
 // empty; WCAG 2.2 AA as far as machines see it, nothing wider than the window, and a picture of each for people.
 import { createHash } from 'node:crypto';
+import fs from 'node:fs/promises';
 import { THEMES, WIDTHS, ui } from './browser.js';
 import { eventually } from './gate.js';
 import { button, choose, dialog, field, heading, newKey, row } from './steps.js';
@@ -8,6 +9,7 @@ import { button, choose, dialog, field, heading, newKey, row } from './steps.js'
 const soon = (days) => new Date(Date.now() + days * 86_400_000).toISOString();
 const digest = (text) => `sha256:${createHash('sha256').update(text).digest('hex')}`;
 const token = (name) => `kg_${name}_0123456789abcdef`;
+const LONG = 'a-name-as-long-as-names-may-be-'.repeat(4).slice(0, 100);
 
 /** One key of each kind. */
 const KEYS = [
@@ -19,7 +21,7 @@ const KEYS = [
     { name: 'over', token: token('over'), expires_at: soon(-2) },
     { name: 'next year', token: token('next'), not_before: soon(60) },
     { name: 'from before keygate', digest: digest('nobody knows it') },
-    { name: 'a-name-as-long-as-names-may-be-'.repeat(4).slice(0, 100), description: 'word '.repeat(60), token: token('long') },
+    { name: LONG, description: 'word '.repeat(60), token: token('long') },
 ];
 
 /** Requests of all kinds, some of each. */
@@ -44,7 +46,7 @@ for (const theme of THEMES) {
 
         ui(`pages in ${theme} at ${width}`, { keys: KEYS, timeout: 240_000 }, async ({ gate, open }) => {
             await traffic(gate);
-            const visit = await open({ ...look, at: '', expect: [/status of 404/] });
+            const visit = await open({ ...look, at: '', allow: [/status of 40[14]/, /status of 412/] });
             const { page } = visit;
             const seen = async (name, options) => {
                 await visit.accessible(name);
@@ -92,8 +94,8 @@ for (const theme of THEMES) {
             await escape();
 
             const { id } = await gate.key('billing');
-            for (const [name, at, title] of [['key', `keys/${id}`, 'billing'], ['key-long', `keys/${(await gate.key(KEYS[7].name)).id}`, KEYS[7].name]]) {
-                await visit.go(at);
+            for (const [name, title] of [['key', 'billing'], ['key-long', LONG]]) {
+                await visit.go(`keys/${(await gate.key(title)).id}`);
                 await heading(page, title).waitFor();
                 await seen(name, whole);
             }
@@ -110,9 +112,19 @@ for (const theme of THEMES) {
             await page.getByRole('complementary', { name: 'Transaction' }).getByText('Why').first().waitFor();
             await seen('transaction');
 
-            await visit.go('try');
+            await visit.go('try?key=k_default&path=/v1/orders');
             await heading(page, 'Try it').waitFor();
+            await field(page, 'API key').click();
+            await page.getByRole('option', { name: 'billing' }).waitFor();
+            await seen('try-keys');
+            await page.keyboard.press('Escape');
+            await button(page, 'Send').click();
+            await page.getByRole('region', { name: 'What came back' }).waitFor();
             await seen('try', whole);
+            await visit.go('');
+            await button(page, 'Table').click();
+            await page.getByRole('columnheader', { name: 'Allowed' }).waitFor();
+            await seen('dashboard-table');
             await visit.go('status');
             await heading(page, 'Status').waitFor();
             await page.getByRole('heading', { level: 2, name: 'Process' }).waitFor();
@@ -128,6 +140,26 @@ for (const theme of THEMES) {
             await visit.go('keys/k_no-such-key');
             await heading(page, /./).waitFor();
             await seen('key-not-found');
+
+            // What goes wrong: two people at one key, a broken key file, a session that ends.
+            await visit.go('keys');
+            await button(row(page, 'billing'), 'Edit').click();
+            await field(dialog(page, 'Edit API key'), 'Description').fill('mine');
+            await gate.api('PATCH', `/keys/${id}`, { description: 'theirs' }, { 'if-match': '*' });
+            await button(dialog(page, 'Edit API key'), 'Save').click();
+            await dialog(page, 'Changed in the meantime').waitFor();
+            await seen('keys-stale');
+            await escape();
+            await escape();
+            await fs.writeFile(gate.keyFile, 'version: 1\nkeys:\n  - name: default\n    tokn: whatever-it-may-be\n');
+            await page.getByText(/keys\.yaml:4:5/).first().waitFor();
+            await seen('keys-broken');
+            await visit.go('status');
+            await page.getByRole('main').getByText(/keys\.yaml:4:5/).last().waitFor();
+            await seen('status-broken', whole);
+            await gate.ask('POST', '/logout', undefined, { authorization: '', cookie: `keygate_session=${gate.cookie}` });
+            await heading(page, 'Sign in').waitFor();
+            await seen('sign-in-over');
         });
 
         ui(`the first pages in ${theme} at ${width}`, { administrator: false }, async ({ gate, open }) => {

@@ -19,7 +19,7 @@ ui('markup in what people and clients write stays text', {}, async ({ gate, open
     const record = await eventually('it is recorded', async () =>
         (await gate.api('GET', '/transactions?decision=allowed')).transactions[0]);
 
-    const { page } = await open({ at: 'keys', expect: [/status of 404/] });
+    const { page } = await open({ at: 'keys', allow: [/status of 404/] });
     const calm = async (what) => {
         assert.equal(await page.evaluate(() => globalThis.hit), undefined, `${what}: it ran`);
         assert.equal(await page.locator('img[src="x"], script:not([src])').count(), 0, `${what}: it is an element`);
