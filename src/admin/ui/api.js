@@ -43,7 +43,8 @@ export class NetworkError extends Error {
 export class UnexpectedError extends Error {
   /** @param {string} what */
   constructor(what) {
-    super(`The answer could not be read: ${what}. Check that this address leads to keygate itself, and reload the page after an update of keygate.`);
+    const todo = 'Check that this address leads to keygate itself, and reload the page after an update of keygate.';
+    super(`The answer could not be read: ${what}. ${todo}`);
     this.name = 'UnexpectedError';
   }
 }
@@ -72,7 +73,10 @@ export function expected(data, fields) {
 
 /** @typedef {{status: number, data: any, etag: string | null, headers: Headers}} Answer */
 
-/** The address of an operation, for links and event streams. @param {string} path @param {Record<string, unknown>} [query] */
+/**
+ * The address of an operation, for links and event streams.
+ * @param {string} path @param {Record<string, unknown>} [query]
+ */
 export function apiUrl(path, query = {}) {
   const pairs = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== '');
   const text = new URLSearchParams(pairs.map(([name, value]) => [name, String(value)])).toString();

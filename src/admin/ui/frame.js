@@ -17,18 +17,30 @@ import { forgetQueries, session, status, theme, toast, useQuery, useStore } from
  */
 const withData = (load) => () => Promise.all([load(), stylesheet('data.css')]).then(([view]) => view);
 
-/** @type {{name: string, path: string, text: string, icon: import('./parts/icon.js').IconName, load: () => Promise<any>}[]} */
+/**
+ * @typedef {object} Area
+ * @property {string} name
+ * @property {string} path
+ * @property {string} text
+ * @property {import('./parts/icon.js').IconName} icon
+ */
+
+/** @type {Area[]} */
 const AREAS = [
-  { name: 'dashboard', path: '/', text: 'Dashboard', icon: 'dashboard', load: withData(() => import('./views/dashboard.js')) },
-  { name: 'keys', path: '/keys', text: 'API Keys', icon: 'keys', load: () => import('./views/keys.js') },
-  { name: 'transactions', path: '/transactions', text: 'Transactions', icon: 'transactions', load: withData(() => import('./views/transactions.js')) },
-  { name: 'try', path: '/try', text: 'Try it', icon: 'try', load: withData(() => import('./views/try-it.js')) },
-  { name: 'status', path: '/status', text: 'Status', icon: 'status', load: withData(() => import('./views/status.js')) },
+  { name: 'dashboard', path: '/', text: 'Dashboard', icon: 'dashboard' },
+  { name: 'keys', path: '/keys', text: 'API Keys', icon: 'keys' },
+  { name: 'transactions', path: '/transactions', text: 'Transactions', icon: 'transactions' },
+  { name: 'try', path: '/try', text: 'Try it', icon: 'try' },
+  { name: 'status', path: '/status', text: 'Status', icon: 'status' },
 ];
 /** @type {Record<string, () => Promise<any>>} */
 const VIEWS = {
-  ...Object.fromEntries(AREAS.map((area) => [area.name, area.load])),
+  dashboard: withData(() => import('./views/dashboard.js')),
+  keys: () => import('./views/keys.js'),
   key: withData(() => import('./views/key.js')),
+  transactions: withData(() => import('./views/transactions.js')),
+  try: withData(() => import('./views/try-it.js')),
+  status: withData(() => import('./views/status.js')),
 };
 const account = () => import('./views/account.js');
 const shortcuts = () => import('./views/shortcuts.js');
@@ -58,12 +70,16 @@ export function Frame() {
       <main class="main" id="main" tabindex="-1">
         <div class="content">
           <${Banners} />
-          ${load ? html`<${Lazy} key=${name} name=${name} load=${load} params=${route.params} query=${route.query} />` : html`<${NotFound} />`}
+          ${load ? html`<${Lazy}
+            key=${name} name=${name} load=${load} params=${route.params} query=${route.query}
+          />` : html`<${NotFound} />`}
         </div>
       </main>
     </div>
     ${open === 'password' && html`<${Lazy} name="account" load=${account} quiet onClose=${() => setOpen(null)} />`}
-    ${open === 'shortcuts' && html`<${Lazy} name="shortcuts" load=${shortcuts} quiet onClose=${() => setOpen(null)} />`}`;
+    ${open === 'shortcuts' && html`<${Lazy}
+      name="shortcuts" load=${shortcuts} quiet onClose=${() => setOpen(null)}
+    />`}`;
 }
 
 /** @param {Event} event */
@@ -72,10 +88,12 @@ function skip(event) {
   document.getElementById('main')?.focus();
 }
 
-/** @param {typeof AREAS[number]} area @param {string} present */
+/** @param {Area} area @param {string} present */
 function link({ name, path, text, icon }, present) {
   const here = name === present || (name === 'keys' && present === 'key');
-  return html`<li key=${name}><a href=${href(path)} aria-current=${here ? 'page' : undefined}><${Icon} name=${icon} />${text}</a></li>`;
+  return html`<li key=${name}>
+    <a href=${href(path)} aria-current=${here ? 'page' : undefined}><${Icon} name=${icon} />${text}</a>
+  </li>`;
 }
 
 function Version() {
@@ -86,7 +104,9 @@ function Version() {
 function ThemeButton() {
   const now = useStore(theme);
   const label = now === 'dark' ? 'Switch to light theme' : 'Switch to dark theme';
-  return html`<button type="button" class="button quiet icon-only" aria-label=${label} title=${label} onClick=${theme.toggle}>
+  return html`<button
+    type="button" class="button quiet icon-only" aria-label=${label} title=${label} onClick=${theme.toggle}
+  >
     <${Icon} name=${now === 'dark' ? 'sun' : 'moon'} />
   </button>`;
 }
@@ -115,7 +135,9 @@ function AccountMenu({ onPassword, onShortcuts }) {
 }
 
 const NotFound = () =>
-  html`<${Page} title="No such page"><p class="muted">Nothing is at this address. Go to the <a href=${href('/')}>dashboard</a>.</p><//>`;
+  html`<${Page} title="No such page">
+    <p class="muted">Nothing is at this address. Go to the <a href=${href('/')}>dashboard</a>.</p>
+  <//>`;
 
 /** `/` goes to the search of the view, `n` makes a key, `?` helps. @param {() => void} onHelp */
 function useShortcuts(onHelp) {

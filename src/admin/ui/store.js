@@ -163,6 +163,8 @@ export function useWritable() {
 
 // ---- queries
 
+/** @typedef {{key?: string | null, data: any, error: any, loading: boolean, abort: AbortController | null}} Seen */
+
 /** What was read last, so that coming back shows it at once. @type {Map<string, any>} */
 const remembered = new Map();
 const REMEMBERED_MAX = 60;
@@ -191,15 +193,7 @@ export const forgetQueries = () => remembered.clear();
  */
 export function useQuery(key, read, { every, keep = false } = {}) {
   const [, redraw] = useState(0);
-  const seen = useRef(
-    /** @type {{key: string | null | undefined, data: any, error: any, loading: boolean, abort: AbortController | null}} */ ({
-      key: undefined,
-      data: undefined,
-      error: null,
-      loading: false,
-      abort: null,
-    }),
-  );
+  const seen = useRef(/** @type {Seen} */ ({ key: undefined, data: undefined, error: null, loading: false, abort: null }));
   const reader = useRef(read);
   reader.current = read;
 

@@ -5,7 +5,8 @@ import { PlainHttp } from './banners.js';
 import { Sign } from './icon.js';
 
 /**
- * @param {{title: string, wide?: boolean, step?: string | number, above?: import('../lib.js').Child, children?: import('../lib.js').Child}} props
+ * @param {{title: string, wide?: boolean, step?: string | number, above?: import('../lib.js').Child,
+ *   children?: import('../lib.js').Child}} props
  *   `step`: when it changes, the focus goes to the first field of what there is then; `above`: what stands over the card
  */
 export function Alone({ title, wide, step, above, children }) {

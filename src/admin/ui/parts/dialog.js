@@ -60,16 +60,32 @@ function OpenDialog({ title, onClose, onSubmit, actions, wide, cover, bare, chil
     onSubmit?.(event);
   };
   const inside = html`${children}${actions && html`<div class="buttons end">${actions}</div>`}`;
-  return html`<dialog ref=${element} class=${classes(wide && 'wide', cover && 'cover')} aria-labelledby=${bare ? undefined : id} aria-label=${bare ? title : undefined}>
+  return html`<dialog
+    ref=${element} class=${classes(wide && 'wide', cover && 'cover')} aria-labelledby=${bare ? undefined : id}
+    aria-label=${bare ? title : undefined}
+  >
     <div class="dialog-inside">
       ${!bare &&
       html`<div class="dialog-head">
         <h2 id=${id}>${title}</h2>
         ${onClose &&
-        html`<button type="button" class="button quiet icon-only" aria-label="Close" title="Close" onClick=${onClose}><${Icon} name="close" /></button>`}
+        html`<button
+          type="button" class="button quiet icon-only" aria-label="Close" title="Close" onClick=${onClose}
+        ><${Icon} name="close" /></button>`}
       </div>`}
       ${onSubmit ? html`<form novalidate onSubmit=${submit}>${inside}</form>` : inside}
       <div class="unseen announcer" role="status" aria-live="polite"></div>
     </div>
   </dialog>`;
 }
+
+/**
+ * Cancel, and what the dialog is for.
+ * @param {{onCancel: () => void, text: string, busy?: boolean, danger?: boolean, cancel?: string, stay?: boolean}} props
+ *   `stay`: the focus begins at Cancel
+ */
+export const Answers = ({ onCancel, text, busy, danger, cancel = 'Cancel', stay }) =>
+  html`<button type="button" class="button" data-autofocus=${stay ? '' : undefined} onClick=${onCancel}>${cancel}</button>
+    <button type="submit" class=${classes('button', danger ? 'danger' : 'primary')} aria-disabled=${busy ? 'true' : undefined}>
+      ${text}
+    </button>`;

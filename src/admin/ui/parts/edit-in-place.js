@@ -25,7 +25,10 @@ export function EditInPlace({ label, value, multiline, onSave, onEditing }) {
     setDraft(value);
     setSaid({});
     onEditing?.(true);
-    requestAnimationFrame(() => /** @type {HTMLInputElement | null} */ (form.current?.querySelector('input, textarea'))?.select());
+    requestAnimationFrame(() => {
+      const field = form.current?.querySelector('input, textarea');
+      /** @type {HTMLInputElement | null | undefined} */ (field)?.select();
+    });
   };
   const end = () => {
     setDraft(null);
@@ -50,14 +53,24 @@ export function EditInPlace({ label, value, multiline, onSave, onEditing }) {
   };
 
   if (draft === null) {
-    return html`<button ref=${pencil} type="button" class="button quiet icon-only" aria-label=${`Edit ${label.toLowerCase()}`} title=${`Edit ${label.toLowerCase()}`} onClick=${begin}><${Icon} name="edit" /></button>`;
+    return html`<button
+      ref=${pencil} type="button" class="button quiet icon-only" aria-label=${`Edit ${label.toLowerCase()}`}
+      title=${`Edit ${label.toLowerCase()}`} onClick=${begin}
+    ><${Icon} name="edit" /></button>`;
   }
   const conflict = said.theirs !== undefined;
-  return html`<form ref=${form} class="in-place" novalidate onSubmit=${(/** @type {Event} */ event) => save(event, conflict)} onKeyDown=${onKey}>
+  return html`<form
+    ref=${form} class="in-place" novalidate onSubmit=${(/** @type {Event} */ event) => save(event, conflict)}
+    onKeyDown=${onKey}
+  >
     <${Field} label=${label} value=${draft} onValue=${setDraft} multiline=${multiline} error=${said.error} />
-    ${conflict && html`<p class="small warn" role="alert">Somebody else changed it meanwhile, to “${said.theirs || 'nothing'}”.</p>`}
+    ${conflict && html`<p
+      class="small warn" role="alert"
+    >Somebody else changed it meanwhile, to “${said.theirs || 'nothing'}”.</p>`}
     <div class="buttons">
-      <button type="submit" class="button primary" aria-disabled=${busy ? 'true' : undefined}>${conflict ? 'Save mine' : 'Save'}</button>
+      <button
+        type="submit" class="button primary" aria-disabled=${busy ? 'true' : undefined}
+      >${conflict ? 'Save mine' : 'Save'}</button>
       <button type="button" class="button" onClick=${end}>${conflict ? 'Use the other version' : 'Cancel'}</button>
     </div>
   </form>`;

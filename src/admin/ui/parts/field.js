@@ -26,7 +26,9 @@ export function Field({ label, value, onValue, error, hint, optional, multiline,
   let input;
   if (options) {
     input = html`<select ...${shared}>
-      ${options.map(([choice, text]) => html`<option key=${choice} value=${choice} selected=${choice === value}>${text}</option>`)}
+      ${options.map(([choice, text]) => html`<option
+        key=${choice} value=${choice} selected=${choice === value}
+      >${text}</option>`)}
     </select>`;
   } else if (multiline) input = html`<textarea rows="2" ...${shared}></textarea>`;
   else input = html`<input type="text" autocomplete="off" spellcheck=${false} ...${shared} />`;
@@ -41,7 +43,10 @@ export function Field({ label, value, onValue, error, hint, optional, multiline,
 /** @param {{label: import('../lib.js').Child, checked: boolean, onValue: (checked: boolean) => void, [more: string]: any}} props */
 export const Check = ({ label, checked, onValue, ...more }) =>
   html`<label class="check">
-    <input type="checkbox" checked=${checked} onChange=${(/** @type {any} */ event) => onValue(event.target.checked)} ...${more} />
+    <input
+      type="checkbox" checked=${checked} onChange=${(/** @type {any} */ event) => onValue(event.target.checked)}
+      ...${more}
+    />
     <span>${label}</span>
   </label>`;
 

@@ -6,7 +6,9 @@ import { CopyButton } from './copy.js';
 
 /** @param {{rows?: number, label?: string}} props */
 export const Skeleton = ({ rows = 6, label = 'Loading' }) =>
-  html`<div class="skeleton" role="status" aria-label=${label}>${Array.from({ length: rows }, (_, row) => html`<span key=${row}></span>`)}</div>`;
+  html`<div
+    class="skeleton" role="status" aria-label=${label}
+  >${Array.from({ length: rows }, (_, row) => html`<span key=${row}></span>`)}</div>`;
 
 /** @param {{title: string, text?: import('../lib.js').Child, action?: import('../lib.js').Child}} props */
 export const Empty = ({ title, text, action }) =>
@@ -27,7 +29,9 @@ export function ErrorNote({ error, onRetry, title }) {
     ${(onRetry || (error.requestId && !error.entry)) &&
     html`<span class="buttons">
       ${onRetry && html`<button type="button" class="button" onClick=${onRetry}>Try again</button>`}
-      ${error.requestId && html`<span class="small muted">Request <code>${error.requestId}</code></span><${CopyButton} text=${error.requestId} label="Copy request id" iconOnly />`}
+      ${error.requestId &&
+      html`<span class="small muted">Request <code>${error.requestId}</code></span>
+        <${CopyButton} text=${error.requestId} label="Copy request id" iconOnly />`}
     </span>`}
   <//>`;
 }
@@ -36,13 +40,20 @@ export function ErrorNote({ error, onRetry, title }) {
 export const FileProblems = ({ problems }) =>
   problems?.length
     ? html`<ul>
-        ${problems.slice(0, 5).map((problem) => html`<li><code>${place(problem)}</code> ${problem.path && html`<code>${problem.path}</code>: `}${problem.what}${problem.hint && html` <span class="muted">${problem.hint}</span>`}</li>`)}
+        ${problems.slice(0, 5).map((problem) => html`<${FileProblem} of=${problem} />`)}
         ${problems.length > 5 && html`<li class="muted">and ${problems.length - 5} more</li>`}
       </ul>`
     : null;
 
-/** `keys.yaml:3:5` @param {import('../types.js').FileProblem} problem */
-export const place = (problem) => [problem.file, problem.line, problem.column].filter((part) => part !== null && part !== undefined).join(':');
+/** @param {{of: import('../types.js').FileProblem}} props */
+const FileProblem = ({ of: { path, what, hint, ...at } }) =>
+  html`<li>
+    <code>${place(at)}</code> ${path && html`<code>${path}</code>: `}${what}
+    ${hint && html` <span class="muted">${hint}</span>`}
+  </li>`;
+
+/** `keys.yaml:3:5` @param {{file: string, line: number | null, column: number | null}} at */
+export const place = ({ file, line, column }) => [file, line, column].filter((part) => part ?? false).join(':');
 
 /** For a key file that only others can write. @param {{entry: string}} props */
 export const EntryToPaste = ({ entry }) =>
@@ -58,6 +69,6 @@ export const EntryToPaste = ({ entry }) =>
 export function Boundary({ children }) {
   const [error, reset] = useErrorBoundary((caught) => console.warn('A view failed:', caught));
   if (!error) return html`<${Fragment}>${children}<//>`;
-  return html`<${ErrorNote} title="This could not be shown" onRetry=${reset}
-    error=${{ message: `What keygate answered could not be read here: ${error.message || error}. The other pages work; reload this one after an update of keygate.` }} />`;
+  const message = `What keygate answered could not be read (${error.message || error}). Reload after an update of keygate.`;
+  return html`<${ErrorNote} title="This could not be shown" onRetry=${reset} error=${{ message }} />`;
 }

@@ -10,9 +10,15 @@ import { number } from './time.js';
  */
 export const Pager = ({ from, count, total, onPrevious, onNext }) =>
   html`<div class="pager">
-    <span>${count ? `${number(from)}–${number(from + count - 1)} of ${number(total)}` : `0 of ${number(total)}`}</span>
-    <button type="button" class="button quiet icon-only" aria-label="Previous page" title="Previous page" aria-disabled=${onPrevious ? undefined : 'true'} onClick=${() => onPrevious?.()}><${Icon} name="left" /></button>
-    <button type="button" class="button quiet icon-only" aria-label="Next page" title="Next page" aria-disabled=${onNext ? undefined : 'true'} onClick=${() => onNext?.()}><${Icon} name="right" /></button>
+    <span>${count ? `${number(from)}–${number(from + count - 1)}` : 0} of ${number(total)}</span>
+    <button
+      type="button" class="button quiet icon-only" aria-label="Previous page" title="Previous page"
+      aria-disabled=${onPrevious ? undefined : 'true'} onClick=${() => onPrevious?.()}
+    ><${Icon} name="left" /></button>
+    <button
+      type="button" class="button quiet icon-only" aria-label="Next page" title="Next page"
+      aria-disabled=${onNext ? undefined : 'true'} onClick=${() => onNext?.()}
+    ><${Icon} name="right" /></button>
   </div>`;
 
 let visited = false;
@@ -32,6 +38,9 @@ export function Page({ title, beside, instead = false, actions, children }) {
   useEffect(() => {
     document.title = `${title} · keygate`;
   }, [title]);
-  return html`<div class="page-head"><div class="page-title"><h1 ref=${head} tabindex="-1" class=${instead ? 'unseen' : ''}>${title}</h1>${beside}</div>${actions}</div>
+  return html`<div class="page-head">
+      <div class="page-title"><h1 ref=${head} tabindex="-1" class=${instead ? 'unseen' : ''}>${title}</h1>${beside}</div>
+      ${actions}
+    </div>
     ${children}`;
 }

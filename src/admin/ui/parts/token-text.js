@@ -9,4 +9,6 @@ import { TokenField } from './field.js';
 export const TokenText = ({ of: key }) =>
   html`${key.warning && html`<${Banner} kind="warning">${key.warning}<//>`}
     <p><strong>${key.name}</strong> is in force.</p>
-    ${key.token && html`<${TokenField} value=${key.token} autofocus><${CopyButton} text=${key.token} label="Copy" /><//>`}`;
+    ${key.token && html`<${TokenField}
+      value=${key.token} autofocus
+    ><${CopyButton} text=${key.token} label="Copy" /><//>`}`;

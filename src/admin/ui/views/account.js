@@ -2,7 +2,7 @@
 
 import { post } from '../api.js';
 import { html, useState } from '../lib.js';
-import { Dialog } from '../parts/dialog.js';
+import { Answers, Dialog } from '../parts/dialog.js';
 import { Check, Field, fieldErrors } from '../parts/field.js';
 import { Banner } from '../parts/banner.js';
 import { useSending } from '../parts/sending.js';
@@ -30,19 +30,33 @@ export default function ChangePassword({ onClose }) {
   }
   const type = show ? 'text' : 'password';
   if (method === 'token') {
-    return html`<${Dialog} title="Change password" onClose=${onClose}><${Banner}>You are here by a token. Only the administrator, signed in with name and password, can change the password.<//><//>`;
+    return html`<${Dialog}
+      title="Change password" onClose=${onClose}
+    >
+      <${Banner}>
+        You are here by a token. Only the administrator, signed in with name and password, can change the password.
+      <//>
+    <//>`;
   }
   return html`<${Dialog}
     title="Change password"
     onClose=${onClose}
     onSubmit=${change}
-    actions=${html`<button type="button" class="button" onClick=${onClose}>Cancel</button><button type="submit" class="button primary" aria-disabled=${busy ? 'true' : undefined}>Change password</button>`}
+    actions=${html`<${Answers} onCancel=${onClose} text="Change password" busy=${busy} />`}
   >
     ${error && wrong.rest && html`<${ErrorNote} error=${{ ...error, message: wrong.rest }} />`}
-    <input class="unseen" type="text" autocomplete="username" value=${actor} readonly tabindex="-1" aria-hidden="true" />
+    <input
+      class="unseen" type="text" autocomplete="username" value=${actor} readonly tabindex="-1" aria-hidden="true"
+    />
     <div class="form">
-      <${Field} label="Current password" type=${type} value=${current} onValue=${setCurrent} error=${wrong.fields.current} autocomplete="current-password" autofocus />
-      <${Field} label="New password" type=${type} value=${fresh} onValue=${setFresh} error=${wrong.fields.new} hint="At least 12 characters. All other sessions end." autocomplete="new-password" maxlength="256" />
+      <${Field}
+        label="Current password" type=${type} value=${current} onValue=${setCurrent} error=${wrong.fields.current}
+        autocomplete="current-password" autofocus
+      />
+      <${Field}
+        label="New password" type=${type} value=${fresh} onValue=${setFresh} error=${wrong.fields.new}
+        hint="At least 12 characters. All other sessions end." autocomplete="new-password" maxlength="256"
+      />
       <${Check} label="Show passwords" checked=${show} onValue=${setShow} />
     </div>
   <//>`;

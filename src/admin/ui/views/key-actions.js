@@ -61,6 +61,9 @@ export function useKeyActions({ onChanged, onDeleted }) {
   };
   const dialog =
     open &&
-    html`<${Lazy} name="key-dialogs" load=${dialogs} quiet kind=${open.kind} of=${open.key} onClose=${close} onShow=${show} onChanged=${onChanged} onDeleted=${deleted} />`;
+    html`<${Lazy}
+      name="key-dialogs" load=${dialogs} quiet kind=${open.kind} of=${open.key} onClose=${close} onShow=${show}
+      onChanged=${onChanged} onDeleted=${deleted}
+    />`;
   return { show, items, dialog };
 }

@@ -3,7 +3,7 @@
 import { ApiError, del, get, keyPath, patch, post } from '../api.js';
 import { html, useEffect, useRef, useState } from '../lib.js';
 import { Banner } from '../parts/banner.js';
-import { Dialog } from '../parts/dialog.js';
+import { Answers, Dialog } from '../parts/dialog.js';
 import { Field, fieldErrors } from '../parts/field.js';
 import { useSending } from '../parts/sending.js';
 import { ErrorNote, Skeleton } from '../parts/states.js';
@@ -21,7 +21,8 @@ const DAY_MS = 86_400_000;
 
 /**
  * The dialog that is open.
- * @param {{kind: Kind, of?: Key, onClose: () => void, onShow: (kind: Kind, key: Key) => void, onChanged: () => unknown, onDeleted: (key: Key) => void}} props
+ * @param {{kind: Kind, of?: Key, onClose: () => void, onShow: (kind: Kind, key: Key) => void, onChanged: () => unknown,
+ *   onDeleted: (key: Key) => void}} props
  */
 export default function KeyDialog({ kind, of: key, onClose, onShow, onChanged, onDeleted }) {
   if (kind === 'new') return html`<${NewKeyDialog} onClose=${onClose} onCreated=${onChanged} />`;
@@ -67,7 +68,7 @@ function NewKeyDialog({ onClose, onCreated }) {
     title="New API Key"
     onClose=${onClose}
     onSubmit=${create}
-    actions=${html`<button type="button" class="button" onClick=${onClose}>Cancel</button><button type="submit" class="button primary" aria-disabled=${busy ? 'true' : undefined}>Create</button>`}
+    actions=${html`<${Answers} onCancel=${onClose} text="Create" busy=${busy} />`}
   >
     <${ReadOnly} error=${error} />
     <${Failure} error=${error} fields=${FIELDS} />
@@ -81,9 +82,13 @@ const missing = (field, detail) => new ApiError(422, { errors: [{ pointer: `#/${
 /** The token, once it is made. @param {{of: KeyWithToken, title: string, onClose: () => void}} props */
 function TokenDialog({ of: key, title, onClose }) {
   const lost = key.copy === 'none' && key.token;
-  return html`<${Dialog} key="token" title=${title} wide onClose=${onClose} actions=${html`<button type="button" class="button primary" onClick=${onClose}>Done</button>`}>
+  return html`<${Dialog}
+    key="token" title=${title} wide onClose=${onClose}
+    actions=${html`<button type="button" class="button primary" onClick=${onClose}>Done</button>`}
+  >
     <${TokenText} of=${key} />
-    ${key.token && html`<p class="help">${lost ? 'Copy it now: it is not shown again.' : 'You can copy it again at any time.'}</p>`}
+    ${key.token &&
+    html`<p class="help">${lost ? 'Copy it now: it is not shown again.' : 'You can copy it again at any time.'}</p>`}
   <//>`;
 }
 
@@ -149,7 +154,7 @@ function EditDialog({ of: key, onClose, onSaved }) {
       wide
       onClose=${() => setTheirs(null)}
       onSubmit=${(/** @type {Event} */ event) => save(event, theirs)}
-      actions=${html`<button type="button" class="button" onClick=${takeTheirs}>Use the other version</button><button type="submit" class="button primary" aria-disabled=${busy ? 'true' : undefined}>Save mine</button>`}
+      actions=${html`<${Answers} onCancel=${takeTheirs} cancel="Use the other version" text="Save mine" busy=${busy} />`}
     >
       <p>Somebody else changed <strong>${theirs.key.name}</strong> while you edited it. Which version should stay?</p>
       <${Failure} error=${error} />
@@ -161,7 +166,7 @@ function EditDialog({ of: key, onClose, onSaved }) {
     title="Edit API key"
     onClose=${onClose}
     onSubmit=${save}
-    actions=${html`<button type="button" class="button" onClick=${onClose}>Cancel</button><button type="submit" class="button primary" aria-disabled=${busy ? 'true' : undefined}>Save</button>`}
+    actions=${html`<${Answers} onCancel=${onClose} text="Save" busy=${busy} />`}
   >
     <${ReadOnly} error=${error} />
     <${Failure} error=${error} fields=${FIELDS} />
@@ -187,7 +192,11 @@ const Versions = ({ before, theirs, mine }) =>
     <thead><tr><th scope="col">Field</th><th scope="col">Other version</th><th scope="col">Yours</th></tr></thead>
     <tbody>
       ${COMPARED.filter(([field]) => theirs[field] !== mine[field] || theirs[field] !== before[field]).map(
-        ([field, label]) => html`<tr key=${field}><th scope="row">${label}</th><td>${theirs[field] || '–'}</td><td>${mine[field] || '–'}</td></tr>`,
+        ([field, label]) => html`<tr key=${field}>
+          <th scope="row">${label}</th>
+          <td>${theirs[field] || '–'}</td>
+          <td>${mine[field] || '–'}</td>
+        </tr>`,
       )}
     </tbody>
   </table>`;
@@ -219,19 +228,22 @@ function RotateDialog({ of: key, onClose, onRotated }) {
     title=${`Rotate ${key.name}?`}
     onClose=${onClose}
     onSubmit=${rotate}
-    actions=${html`<button type="button" class="button" onClick=${onClose}>Cancel</button><button type="submit" class="button primary" aria-disabled=${busy ? 'true' : undefined}>Rotate</button>`}
+    actions=${html`<${Answers} onCancel=${onClose} text="Rotate" busy=${busy} />`}
   >
     <${ReadOnly} error=${error} />
     <${Failure} error=${error} fields=${['overlap']} />
     <p>The key gets a new token. Name, rules and history stay.</p>
-    <${Field} label="The old token" value=${overlap} onValue=${setOverlap} options=${OVERLAPS} error=${fieldErrors(error, ['overlap']).fields.overlap} autofocus />
+    <${Field}
+      label="The old token" value=${overlap} onValue=${setOverlap} options=${OVERLAPS}
+      error=${fieldErrors(error, ['overlap']).fields.overlap} autofocus
+    />
   <//>`;
 }
 
 /** @param {{of: Key, onClose: () => void, onRotate: () => void}} props */
 const NoCopyDialog = ({ of: key, onClose, onRotate }) =>
   html`<${Dialog} key="no-copy" title=${`${key.name} cannot be copied`} onClose=${onClose}
-    actions=${html`<button type="button" class="button" onClick=${onClose}>Cancel</button><button type="button" class="button primary" data-autofocus onClick=${onRotate}>Rotate</button>`}>
+    onSubmit=${onRotate} actions=${html`<${Answers} onCancel=${onClose} text="Rotate" />`}>
     <p>${NO_COPY}</p>
   <//>`;
 
@@ -272,12 +284,18 @@ function DeleteDialog({ of: key, onClose, onDeleted }) {
     title=${`Delete ${key.name}?`}
     onClose=${onClose}
     onSubmit=${remove}
-    actions=${html`<button type="button" class="button" data-autofocus=${recent ? undefined : ''} onClick=${onClose}>Cancel</button><button type="submit" class="button danger" aria-disabled=${busy || !fresh ? 'true' : undefined}>Delete key</button>`}
+    actions=${html`<${Answers} onCancel=${onClose} stay=${!recent} text="Delete key" danger busy=${busy || !fresh} />`}
   >
     <${ReadOnly} error=${error} />
     <${Failure} error=${error} fields=${['confirm']} />
-    <p>Its token is refused at once and for good. The key was last used: <strong><${Time} value=${now.last_used_at} /></strong>.</p>
+    <p>
+      Its token is refused at once and for good. The key was last used:${' '}
+      <strong><${Time} value=${now.last_used_at} /></strong>.
+    </p>
     ${!fresh && !error && html`<${Skeleton} rows=${1} />`}
-    ${recent && html`<${Field} label="Type the key's name to confirm" value=${typed} onValue=${setTyped} error=${fieldErrors(error, ['confirm']).fields.confirm} hint=${html`It is <code>${now.name}</code>.`} />`}
+    ${recent && html`<${Field}
+      label="Type the key's name to confirm" value=${typed} onValue=${setTyped}
+      error=${fieldErrors(error, ['confirm']).fields.confirm} hint=${html`It is <code>${now.name}</code>.`}
+    />`}
   <//>`;
 }

@@ -18,8 +18,8 @@ import { Field } from '../parts/field.js';
  */
 
 /** What pointers of the API call the fields. */
-export const FIELDS = ['name', 'description', 'expires_at', 'allow/methods', 'allow/paths', 'allow/networks', 'tags', 'token'];
-const FOLDED = FIELDS.slice(2);
+const FOLDED = ['expires_at', 'allow/methods', 'allow/paths', 'allow/networks', 'tags', 'token'];
+export const FIELDS = ['name', 'description', ...FOLDED];
 
 /** @type {[string, string][]} */
 const EXPIRIES = [
@@ -66,8 +66,13 @@ function expiry({ expires, expiresAt }) {
 
 /** @param {string} text */
 function tagsOf(text) {
-  const lines = text.split('\n').map((line) => line.trim());
-  return Object.fromEntries(lines.filter(Boolean).map((line) => [line.split('=')[0].trim(), line.slice(line.indexOf('=') + 1 || line.length).trim()]));
+  const lines = text.split('\n').filter((line) => line.trim());
+  return Object.fromEntries(
+    lines.map((line) => {
+      const [name, ...value] = line.split('=');
+      return [name.trim(), value.join('=').trim()];
+    }),
+  );
 }
 
 /** @param {Draft} draft */
@@ -107,40 +112,70 @@ export function patchOf(before, after) {
   if (after.description !== before.description) patch.description = after.description.trim() || null;
   if (after.expires !== before.expires || after.expiresAt !== before.expiresAt) patch.expires_at = expiry(after);
   if (after.tags !== before.tags) patch.tags = replaced(tagsOf(before.tags), tagsOf(after.tags));
-  if (['methods', 'paths', 'networks'].some((list) => after[/** @type {'paths'} */ (list)] !== before[/** @type {'paths'} */ (list)])) {
+  if (after.methods !== before.methods || after.paths !== before.paths || after.networks !== before.networks) {
     const allow = allowOf(after);
     patch.allow = allow && replaced(allowOf(before) || {}, allow);
   }
   return patch;
 }
 
-/** In a merge-patch, what is gone has to be said. @param {Record<string, unknown>} before @param {Record<string, unknown>} after */
-const replaced = (before, after) => ({ ...Object.fromEntries(Object.keys(before).map((name) => [name, null])), ...after });
+/**
+ * In a merge-patch, what is gone has to be said.
+ * @param {Record<string, unknown>} before @param {Record<string, unknown>} after
+ */
+function replaced(before, after) {
+  const gone = Object.keys(before).map((name) => [name, null]);
+  return { ...Object.fromEntries(gone), ...after };
+}
 
 /**
  * @param {{draft: Draft, onDraft: (draft: Draft) => void, errors: Record<string, string>, ownToken?: boolean}} props
  */
 export function KeyFields({ draft, onDraft, errors, ownToken = false }) {
   /** @param {keyof Draft} name */
-  const bind = (name) => ({ value: draft[name], onValue: (/** @type {string} */ value) => onDraft({ ...draft, [name]: value }) });
+  const bind = (name) => ({
+    value: draft[name],
+    onValue: (/** @type {string} */ value) => onDraft({ ...draft, [name]: value }),
+  });
   const unfolded = FOLDED.some((field) => errors[field]);
   return html`<div class="form">
-    <${Field} label="Name" ...${bind('name')} error=${errors.name} autofocus maxlength="100" required aria-required="true" />
+    <${Field}
+      label="Name" ...${bind('name')} error=${errors.name} autofocus maxlength="100" required aria-required="true"
+    />
     <${Field} label="Description" ...${bind('description')} error=${errors.description} optional multiline />
     <details open=${unfolded || undefined}>
       <summary>More options</summary>
       <div class="form">
         <div class="pair">
-          <${Field} label="Expires" ...${bind('expires')} options=${EXPIRIES} error=${draft.expires === 'at' ? undefined : errors.expires_at} />
-          ${draft.expires === 'at' && html`<${Field} label="Expires at" type="datetime-local" ...${bind('expiresAt')} error=${errors.expires_at} />`}
+          <${Field}
+            label="Expires" ...${bind('expires')} options=${EXPIRIES}
+            error=${draft.expires === 'at' ? undefined : errors.expires_at}
+          />
+          ${draft.expires === 'at' && html`<${Field}
+            label="Expires at" type="datetime-local" ...${bind('expiresAt')} error=${errors.expires_at}
+          />`}
         </div>
-        <${Field} label="Allowed paths" ...${bind('paths')} multiline placeholder="all" error=${errors['allow/paths']} hint=${html`One a line, such as <code>/v1/**</code> or <code>/health</code>.`} />
+        <${Field}
+          label="Allowed paths" ...${bind('paths')} multiline placeholder="all" error=${errors['allow/paths']}
+          hint=${html`One a line, such as <code>/v1/**</code> or <code>/health</code>.`}
+        />
         <div class="pair">
-          <${Field} label="Allowed methods" ...${bind('methods')} placeholder="all" error=${errors['allow/methods']} hint=${html`Such as <code>GET, HEAD</code>.`} />
-          <${Field} label="Allowed networks" ...${bind('networks')} placeholder="all" error=${errors['allow/networks']} hint=${html`Such as <code>10.0.0.0/8</code>.`} />
+          <${Field}
+            label="Allowed methods" ...${bind('methods')} placeholder="all" error=${errors['allow/methods']}
+            hint=${html`Such as <code>GET, HEAD</code>.`}
+          />
+          <${Field}
+            label="Allowed networks" ...${bind('networks')} placeholder="all" error=${errors['allow/networks']}
+            hint=${html`Such as <code>10.0.0.0/8</code>.`}
+          />
         </div>
-        <${Field} label="Tags" ...${bind('tags')} multiline error=${errors.tags} hint=${html`One a line: <code>team=billing</code>. Search finds them.`} />
-        ${ownToken && html`<${Field} label="Own token" ...${bind('token')} class="mono" error=${errors.token} hint="Empty: keygate makes one." />`}
+        <${Field}
+          label="Tags" ...${bind('tags')} multiline error=${errors.tags}
+          hint=${html`One a line: <code>team=billing</code>. Search finds them.`}
+        />
+        ${ownToken && html`<${Field}
+          label="Own token" ...${bind('token')} class="mono" error=${errors.token} hint="Empty: keygate makes one."
+        />`}
       </div>
     </details>
   </div>`;

@@ -21,6 +21,9 @@ import { KEY_FIELDS, NO_COPY, tokenOf, useKeyActions } from './key-actions.js';
 const PAGE_KEYS = 50;
 const NEWEST = '-created_at';
 
+const NO_KEYS = html`A key lets one client through to the service behind keygate. Make one for each client, so that each
+  can be told apart and stopped.`;
+
 /** @type {[string, string][]} */
 const STATES = [
   ['', 'All'],
@@ -81,7 +84,8 @@ export default function Keys({ query }) {
   };
   useEffect(() => {
     if (state?.focus === 'new') actions.show('new');
-    if (state?.focus === 'search') /** @type {HTMLElement | null} */ (document.querySelector('[data-shortcut="search"]'))?.focus();
+    const search = document.querySelector('[data-shortcut="search"]');
+    if (state?.focus === 'search' && search instanceof HTMLElement) search.focus();
     if (state?.focus) setQuery({}, { replace: true });
   }, [state?.focus]);
   // The last key of this page is gone.
@@ -91,7 +95,9 @@ export default function Keys({ query }) {
   }, [emptied]);
 
   const filtered = Boolean(search || status);
-  const create = html`<button type="button" class="button primary" data-shortcut="new" onClick=${() => actions.show('new')}>+ New API Key</button>`;
+  const create = html`<button
+    type="button" class="button primary" data-shortcut="new" onClick=${() => actions.show('new')}
+  >+ New API Key</button>`;
   const nothing = data && data.total === 0;
 
   return html`<${Page} title="API Keys" actions=${create}>
@@ -102,9 +108,16 @@ export default function Keys({ query }) {
       ${!data && html`<${Skeleton} rows=${8} />`}
       ${data && data.keys.length > 0 && html`<${KeyTable} keys=${data.keys} actions=${actions} />`}
       ${nothing && !filtered &&
-      html`<${Empty} title="No keys yet" text="A key lets one client through to the service behind keygate. Make one for each client, so that each can be told apart and stopped." action=${html`<button type="button" class="button" onClick=${() => actions.show('new')}>New API key</button>`} />`}
+      html`<${Empty}
+        title="No keys yet"
+        text=${NO_KEYS}
+        action=${html`<button type="button" class="button" onClick=${() => actions.show('new')}>New API key</button>`}
+      />`}
       ${data && data.keys.length === 0 && (filtered || !nothing) &&
-      html`<${Empty} title="No key matches" text="Search looks at name, description, id, mask and tags." action=${html`<button type="button" class="button" onClick=${() => navigate('/keys')}>Show all keys</button>`} />`}
+      html`<${Empty}
+        title="No key matches" text="Search looks at name, description, id, mask and tags."
+        action=${html`<button type="button" class="button" onClick=${() => navigate('/keys')}>Show all keys</button>`}
+      />`}
     </section>`}
     ${data && data.total > 0 &&
     html`<${Pager}
@@ -144,10 +157,19 @@ function Toolbar({ search, status, sort }) {
   return html`<div class="toolbar" role="search" aria-label="Keys">
     <div class="search">
       <${Icon} name="search" />
-      <input type="search" aria-label="Search keys" placeholder="Search" autocomplete="off" spellcheck=${false} data-shortcut="search" value=${text} onInput=${(/** @type {any} */ event) => setText(event.target.value)} />
+      <input
+        type="search" aria-label="Search keys" placeholder="Search" autocomplete="off" spellcheck=${false}
+        data-shortcut="search" value=${text} onInput=${(/** @type {any} */ event) => setText(event.target.value)}
+      />
     </div>
-    <${Choice} label="Status" value=${status} options=${STATES} onValue=${(/** @type {string} */ value) => setQuery({ status: value })} />
-    <${Choice} label="Sort" value=${sort} options=${ORDERS} onValue=${(/** @type {string} */ value) => setQuery({ sort: value === NEWEST ? '' : value })} />
+    <${Choice}
+      label="Status" value=${status} options=${STATES}
+      onValue=${(/** @type {string} */ value) => setQuery({ status: value })}
+    />
+    <${Choice}
+      label="Sort" value=${sort} options=${ORDERS}
+      onValue=${(/** @type {string} */ value) => setQuery({ sort: value === NEWEST ? '' : value })}
+    />
   </div>`;
 }
 
@@ -157,7 +179,9 @@ function Choice({ label, value, options, onValue }) {
   return html`<span class="select">
     <label for=${id}>${label}</label>
     <select id=${id} value=${value} onChange=${(/** @type {any} */ event) => onValue(event.target.value)}>
-      ${options.map(([choice, text]) => html`<option key=${choice} value=${choice} selected=${choice === value}>${text}</option>`)}
+      ${options.map(([choice, text]) => html`<option
+        key=${choice} value=${choice} selected=${choice === value}
+      >${text}</option>`)}
     </select>
   </span>`;
 }
@@ -196,15 +220,26 @@ function KeyRow({ of: key, actions }) {
       <a class="clip" href=${href(address)}>${key.name}</a>
       ${key.description && html`<span class="clip small muted" title=${key.description}>${key.description}</span>`}
     </th>
-    <td data-label="Key">${key.mask ? html`<code class="clip">${key.mask}</code>` : html`<span class="muted">–</span>`}</td>
+    <td data-label="Key"><code class="clip">${key.mask || '–'}</code></td>
     <td data-label="Status"><${KeyStatus} of=${key} expiry /></td>
     <td data-label="Created"><${Time} value=${key.created_at} never="–" /></td>
     <td data-label="Last used"><${Time} value=${key.last_used_at} /></td>
-    <td data-label="24 h"><span class="day"><span>${number(key.requests_24h)}</span><${Spark} values=${key.hours || []} label=${`${counted(key.requests_24h, 'request')} in 24 hours`} /></span></td>
+    <td data-label="24 h">
+      <span class="day">
+        <span>${number(key.requests_24h)}</span>
+        <${Spark} values=${key.hours || []} label=${`${counted(key.requests_24h, 'request')} in 24 hours`} />
+      </span>
+    </td>
     <td>
       <div class="row-actions">
-        <${CopyButton} iconOnly label="Copy to clipboard" getText=${() => tokenOf(key)} why=${key.copy === 'none' ? NO_COPY : undefined} onRefused=${() => actions.show('no-copy', key)} />
-        <button type="button" class="button quiet icon-only" aria-label="Edit" title="Edit" onClick=${() => actions.show('edit', key)}><${Icon} name="edit" /></button>
+        <${CopyButton}
+          iconOnly label="Copy to clipboard" getText=${() => tokenOf(key)}
+          why=${key.copy === 'none' ? NO_COPY : undefined} onRefused=${() => actions.show('no-copy', key)}
+        />
+        <button
+          type="button" class="button quiet icon-only" aria-label="Edit" title="Edit"
+          onClick=${() => actions.show('edit', key)}
+        ><${Icon} name="edit" /></button>
         <${Menu} label="More actions" items=${actions.items(key, { copy })} />
       </div>
     </td>

@@ -48,11 +48,19 @@ function SignInForm({ over = false }) {
   return html`<form class="form" novalidate onSubmit=${submit}>
     <h1>Sign in</h1>
     ${over && html`<${Banner}>Your session has ended. Sign in to go on where you were; nothing is lost.<//>`}
-    ${failed && html`<${Banner} kind="danger" role="alert"><span>Name or password is wrong. Forgotten? Run <code>keygate admin reset-password</code> where keygate runs.</span><//>`}
+    ${failed && html`<${Banner}
+      kind="danger" role="alert"
+    ><span>Name or password is wrong. Forgotten? Run <code>keygate admin reset-password</code> where keygate runs.</span><//>`}
     ${wait > 0 && html`<${Banner} kind="warning" role="alert">Too many attempts. Try again in ${wait} s.<//>`}
     ${error && !failed && error.code !== 'slow_down' && html`<${ErrorNote} error=${error} />`}
-    <${Field} label="Name" id="name" name="username" value=${name} onValue=${setName} autocomplete="username" autocapitalize="none" autofocus=${!name} />
-    <${Field} label="Password" id="password" name="password" type=${show ? 'text' : 'password'} value=${password} onValue=${setPassword} autocomplete="current-password" autofocus=${Boolean(name)} />
+    <${Field}
+      label="Name" id="name" name="username" value=${name} onValue=${setName} autocomplete="username"
+      autocapitalize="none" autofocus=${!name}
+    />
+    <${Field}
+      label="Password" id="password" name="password" type=${show ? 'text' : 'password'} value=${password}
+      onValue=${setPassword} autocomplete="current-password" autofocus=${Boolean(name)}
+    />
     <${Check} label="Show password" checked=${show} onValue=${setShow} />
     <button class="button primary" type="submit" aria-disabled=${busy || wait > 0 ? 'true' : undefined}>Sign in</button>
   </form>`;

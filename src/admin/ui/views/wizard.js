@@ -18,10 +18,12 @@ import { enter } from './sign-in.js';
 
 /** @typedef {import('../types.js').KeyWithToken} KeyWithToken */
 /** @typedef {import('../types.js').Status} Status */
+/** @typedef {{name: string, password: string}} Credentials */
 
 const STEPS = ['Welcome', 'Administrator account', 'First API key', 'Finish'];
 const [WELCOME, ACCOUNT, KEY, FINISH] = [0, 1, 2, 3];
 const PASSWORD_LENGTH_MIN = 12;
+const CODE_NEEDED = 'The code is needed: only whoever can run commands next to keygate may set it up.';
 
 /** The code behind the `#`. */
 const codeOfAddress = () => new URLSearchParams(location.hash.slice(1)).get('code') || '';
@@ -65,19 +67,28 @@ export default function Wizard() {
   let shown;
   if (error) shown = html`<h1>Setup</h1><${ErrorNote} error=${error} onRetry=${goOn} />`;
   else if (step === null) shown = html`<${Skeleton} rows=${4} />`;
-  else if (step === WELCOME) shown = html`<${Welcome} code=${code} onCode=${setCode} onNext=${() => setStep(ACCOUNT)} />`;
+  else if (step === WELCOME) shown = html`<${Welcome}
+    code=${code} onCode=${setCode} onNext=${() => setStep(ACCOUNT)}
+  />`;
   else if (step === ACCOUNT) {
-    shown = html`<${AccountStep} code=${code} account=${account} onAccount=${setAccount} onBack=${() => setStep(WELCOME)} onMade=${accountMade} />`;
+    shown = html`<${AccountStep}
+      code=${code} account=${account} onAccount=${setAccount} onBack=${() => setStep(WELCOME)} onMade=${accountMade}
+    />`;
   } else if (step === KEY) shown = html`<${KeyStep} made=${key} onMade=${setKey} onNext=${() => setStep(FINISH)} />`;
   else shown = html`<${Finish} made=${key} status=${status} onBack=${key && (() => setStep(KEY))} />`;
-  return html`<${Alone} title="Setup" wide step=${`${step} ${key?.id}`} above=${html`<${Progress} step=${step ?? WELCOME} />`}>${shown}<//>`;
+  return html`<${Alone}
+    title="Setup" wide step=${`${step} ${key?.id}`} above=${html`<${Progress} step=${step ?? WELCOME} />`}
+  >${shown}<//>`;
 }
 
 /** @param {{step: number}} props */
 const Progress = ({ step }) =>
   html`<ol class="steps" aria-label="Progress">
     ${STEPS.map(
-      (text, place) => html`<li key=${text} class=${classes(place < step && 'passed', place === step && 'present')} aria-current=${place === step ? 'step' : undefined}>
+      (text, place) => html`<li
+        key=${text} class=${classes(place < step && 'passed', place === step && 'present')}
+        aria-current=${place === step ? 'step' : undefined}
+      >
         ${text}${place < step && html`<span class="unseen"> (done)</span>`}
       </li>`,
     )}
@@ -85,7 +96,9 @@ const Progress = ({ step }) =>
 
 /** @param {{onBack?: (() => void) | null | false, children?: import('../lib.js').Child}} props */
 const Buttons = ({ onBack, children }) =>
-  html`<div class="buttons end">${onBack && html`<button type="button" class="button quiet" onClick=${onBack}>Back</button>`}${children}</div>`;
+  html`<div class="buttons end">
+    ${onBack && html`<button type="button" class="button quiet" onClick=${onBack}>Back</button>`}${children}
+  </div>`;
 
 /** @param {{code: string, onCode: (code: string) => void, onNext: () => void}} props */
 function Welcome({ code, onCode, onNext }) {
@@ -98,18 +111,22 @@ function Welcome({ code, onCode, onNext }) {
   };
   return html`<form class="form" novalidate onSubmit=${next}>
     <h1 tabindex="-1">Welcome to keygate</h1>
-    <p>keygate lets a request through to the service behind it when it carries a valid API key. Two things are needed: an account to manage keys with, and a first key.</p>
+    <p>
+      keygate lets a request through to the service behind it when it carries a valid API key. Two things are needed: an
+      account to manage keys with, and a first key.
+    </p>
     ${!printed &&
     html`<${Field} label="Setup code" class="mono" value=${code} onValue=${onCode} autofocus
-      error=${missing && !code.trim() ? 'The code is needed: only whoever can run commands next to keygate may set it up.' : undefined}
+      error=${missing && !code.trim() ? CODE_NEEDED : undefined}
       hint=${html`keygate printed an address with it when it started. <code>keygate admin code</code> prints a new one.`} />`}
-    <${Buttons}><button type="submit" class="button primary" data-autofocus=${printed ? '' : undefined}>Continue</button><//>
+    <${Buttons}>
+      <button type="submit" class="button primary" data-autofocus=${printed ? '' : undefined}>Continue</button>
+    <//>
   </form>`;
 }
 
 /**
- * @param {{code: string, account: {name: string, password: string}, onAccount: (account: {name: string, password: string}) => void,
- *   onBack: () => void, onMade: () => Promise<void>}} props
+ * @param {{code: string, account: Credentials, onAccount: (account: Credentials) => void, onBack: () => void, onMade: () => Promise<void>}} props
  */
 function AccountStep({ code, account, onAccount, onBack, onMade }) {
   const [show, setShow] = useState(false);
@@ -124,18 +141,35 @@ function AccountStep({ code, account, onAccount, onBack, onMade }) {
   };
   const wrong = fieldErrors(error, ['name', 'password']);
   const refused = error?.code === 'code_refused';
+  const done = error?.code === 'already_set_up';
   return html`<form class="form" novalidate onSubmit=${create}>
     <h1 tabindex="-1">Administrator account</h1>
     ${refused &&
     html`<${Banner} kind="danger" role="alert">
-      <span><strong>The setup code is not valid any more.</strong> It is good for an hour, and once. Run <code>keygate admin code</code> and open the address that it prints; what is typed here stays.</span>
+      <span>
+        <strong>The setup code is not valid any more.</strong> It is good for an hour, and once. Run${' '}
+        <code>keygate admin code</code> and open the address that it prints; what is typed here stays.
+      </span>
     <//>`}
-    ${error?.code === 'already_set_up' && html`<${Banner} kind="warning" role="alert"><span>The account is there already. <a href=${href('/')} onClick=${enter}>Sign in</a></span><//>`}
-    ${error && wrong.rest && !refused && error.code !== 'already_set_up' && html`<${ErrorNote} error=${{ ...error, message: wrong.rest }} />`}
-    <${Field} label="Name" name="username" value=${name} onValue=${(/** @type {string} */ value) => onAccount({ name: value, password })} error=${wrong.fields.name} autocomplete="username" autocapitalize="none" autofocus maxlength="64" />
-    <${Field} label="Password" name="new-password" type=${show ? 'text' : 'password'} value=${password} onValue=${(/** @type {string} */ value) => onAccount({ name, password: value })} error=${wrong.fields.password} hint=${`At least ${PASSWORD_LENGTH_MIN} characters; a few words make a good one.`} autocomplete="new-password" maxlength="256" />
+    ${done && html`<${Banner}
+      kind="warning" role="alert"
+    ><span>The account is there already. <a href=${href('/')} onClick=${enter}>Sign in</a></span><//>`}
+    ${wrong.rest && !refused && !done && html`<${ErrorNote} error=${{ ...error, message: wrong.rest }} />`}
+    <${Field}
+      label="Name" name="username" value=${name}
+      onValue=${(/** @type {string} */ value) => onAccount({ name: value, password })} error=${wrong.fields.name}
+      autocomplete="username" autocapitalize="none" autofocus maxlength="64"
+    />
+    <${Field}
+      label="Password" name="new-password" type=${show ? 'text' : 'password'} value=${password}
+      onValue=${(/** @type {string} */ value) => onAccount({ name, password: value })} error=${wrong.fields.password}
+      hint=${`At least ${PASSWORD_LENGTH_MIN} characters; a few words make a good one.`} autocomplete="new-password"
+      maxlength="256"
+    />
     <${Check} label="Show password" checked=${show} onValue=${setShow} />
-    <${Buttons} onBack=${onBack}><button type="submit" class="button primary" aria-disabled=${busy ? 'true' : undefined}>Create account</button><//>
+    <${Buttons} onBack=${onBack}>
+      <button type="submit" class="button primary" aria-disabled=${busy ? 'true' : undefined}>Create account</button>
+    <//>
   </form>`;
 }
 
@@ -159,7 +193,9 @@ function KeyStep({ made, onMade, onNext }) {
     return html`<form class="form" key="made" onSubmit=${next}>
       <h1 tabindex="-1">First API key</h1>
       <${TokenText} of=${made} />
-      <p class="help">${made.copy === 'none' ? 'Copy it now: it is not shown again.' : 'You can copy it again at any time, in API Keys.'}</p>
+      <p class="help">
+        ${made.copy === 'none' ? 'Copy it now: it is not shown again.' : 'You can copy it again at any time, in API Keys.'}
+      </p>
       <${Buttons}><button type="submit" class="button primary">Continue</button><//>
     </form>`;
   }
@@ -169,8 +205,13 @@ function KeyStep({ made, onMade, onNext }) {
     <p>Make one key for each client, and name it after whoever uses it. keygate makes the token.</p>
     ${error && wrong.rest && html`<${ErrorNote} error=${{ ...error, message: wrong.rest }} />`}
     <${Field} label="Name" value=${name} onValue=${setName} error=${wrong.fields.name} autofocus maxlength="100" />
-    <${Field} label="Description" value=${description} onValue=${setDescription} error=${wrong.fields.description} optional multiline />
-    <${Buttons}><button type="submit" class="button primary" aria-disabled=${busy ? 'true' : undefined}>Create key</button><//>
+    <${Field}
+      label="Description" value=${description} onValue=${setDescription} error=${wrong.fields.description} optional
+      multiline
+    />
+    <${Buttons}>
+      <button type="submit" class="button primary" aria-disabled=${busy ? 'true' : undefined}>Create key</button>
+    <//>
   </form>`;
 }
 
@@ -179,9 +220,14 @@ function Finish({ made, status, onBack }) {
   const readOnly = status && !status.key_file.writable;
   const none = status?.keys.total === 0 && !made;
   return html`<h1 tabindex="-1">Finish</h1>
-    ${readOnly && html`<${Banner}><span>The key file is read-only: keys are made where <code>${status.key_file.path}</code> comes from.</span><//>`}
+    ${readOnly &&
+    html`<${Banner}>
+      <span>The key file is read-only: keys are made where <code>${status.key_file.path}</code> comes from.</span>
+    <//>`}
     ${!none && html`<${FirstRequest} made=${made} status=${status} />`}
-    <${Buttons} onBack=${onBack}><button type="button" class="button primary" onClick=${() => navigate('/')}>Open the dashboard</button><//>`;
+    <${Buttons} onBack=${onBack}>
+      <button type="button" class="button primary" onClick=${() => navigate('/')}>Open the dashboard</button>
+    <//>`;
 }
 
 /** @param {{made: KeyWithToken | null, status: Status | null}} props */
