@@ -1,4 +1,4 @@
-// Shares, spans and hours of the day as text, for charts and figures. Not for: numbers, sizes and dates, which are
+// Shares, counts and hours of the day as text, for charts and figures. Not for: numbers, sizes and dates, which are
 // `time.js`.
 
 import { number } from './time.js';
@@ -13,24 +13,6 @@ export const share = (some, all) => (all > 0 ? part.format(some / all) : '–');
 
 /** `1 key`, `2 keys` @param {number} value @param {string} one @param {string} [many] */
 export const counted = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
-
-const SPANS = /** @type {const} */ ([
-  [86_400, 'd'],
-  [3_600, 'h'],
-  [60, 'min'],
-  [1, 's'],
-]);
-
-/** `3 d 4 h`: the two largest units. @param {number} seconds */
-export function span(seconds) {
-  const first = SPANS.findIndex(([size]) => seconds >= size);
-  if (first < 0) return '0 s';
-  const [size, unit] = SPANS[first];
-  const rest = SPANS[first + 1];
-  const large = `${number(Math.floor(seconds / size))} ${unit}`;
-  const small = rest ? Math.floor((seconds % size) / rest[0]) : 0;
-  return small > 0 ? `${large} ${small} ${rest[1]}` : large;
-}
 
 /** `18:30` @param {number} time  milliseconds, as `Date` has it */
 export const clockTime = (time) => clock.format(time);

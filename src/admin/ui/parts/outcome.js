@@ -1,4 +1,4 @@
-// What became of a request, in words: decisions, reasons and checks as the transaction log names them, and the badges
+// What became of a request, in words: decisions and reasons as the transaction log names them, and the badges
 // that show them. A word that is new here is shown as it came. Not for: the record as a whole, which is
 // `views/transaction.js`.
 
@@ -44,36 +44,14 @@ const REASONS = {
 /** The reasons, as choices. */
 export const REASON_CHOICES = Object.entries(REASONS);
 
-/** @type {Record<string, string>} */
-const CHECKS = {
-  head: 'The request is well-formed',
-  token_present: 'A token was sent',
-  token_once: 'It was sent once',
-  token_form: 'It has the form of a token',
-  token_agreement: 'No other token contradicts it',
-  key_known: 'A key has this token',
-  key_enabled: 'The key is enabled',
-  key_begun: 'The key is valid already',
-  key_unexpired: 'The key has not expired',
-  network: 'The key may be used from this address',
-  method: 'The key may use this method',
-  path: 'The key may use this path',
-  body: 'The body is within its limits',
-  upstream: 'The upstream answered',
-  answer: 'The answer was sent whole',
-};
-
 /** @param {string} name */
-const plain = (name) => name.replaceAll('_', ' ');
+export const plain = (name) => name.replaceAll('_', ' ');
 
 /** @param {string} name */
 export const decisionText = (name) => DECISIONS[name]?.[0] ?? plain(name);
 
 /** @param {string} name */
 export const reasonText = (name) => REASONS[name] ?? plain(name);
-
-/** @param {string} name */
-export const checkText = (name) => CHECKS[name] ?? plain(name);
 
 /** @param {{decision: string}} props */
 export const Decision = ({ decision }) => html`

@@ -5,10 +5,10 @@ import { apiUrl, get, post } from '../api.js';
 import { html, useId, useState } from '../lib.js';
 import { Banner } from '../parts/banner.js';
 import { CopyButton } from '../parts/copy.js';
-import { counted, share, span } from '../parts/figures.js';
+import { counted, share } from '../parts/figures.js';
 import { ErrorNote, FileProblems, Skeleton } from '../parts/states.js';
 import { Page } from '../parts/table.js';
-import { Time, bytes } from '../parts/time.js';
+import { Time, bytes, number } from '../parts/time.js';
 import { status, toast, useQuery, useStore } from '../store.js';
 
 const EVERY_MS = 5_000;
@@ -82,7 +82,10 @@ function ReloadNow({ onDone }) {
 
 /** What somebody should look at, before all else. @param {{now: any}} props */
 function Health({ now }) {
-  const { ready, blocked = [], degraded = [], access_problems: access = [] } = now;
+  const { ready, blocked = [], access_problems: access = [] } = now;
+  // A broken key file is told below, with all its places.
+  const told = now.key_file.problems.length > 0;
+  const degraded = (now.degraded ?? []).filter((/** @type {Given} */ { cause }) => !(told && cause === 'keys'));
   return html`
     ${!ready &&
     html`<${Banner} kind="danger"><strong>Not ready</strong>${blocked.map(reason)}<//>`}
@@ -92,7 +95,9 @@ function Health({ now }) {
   `;
 }
 
-/** @param {{cause: string, why: string}} given */
+/** @typedef {{cause: string, why: string}} Given */
+
+/** @param {Given} given */
 const reason = ({ cause, why }) => html`<span key=${cause}>${why} <code>${cause}</code></span>`;
 
 /** @param {{title: string, badge?: import('../lib.js').Child, children: import('../lib.js').Child}} props */
@@ -128,7 +133,7 @@ function Config({ now }) {
 }
 
 /** @param {{now: any, last: any}} props */
-function KeyFile({ now: { key_file: file, keys }, last }) {
+function KeyFile({ now: { key_file: file, keys, started_at }, last }) {
   const broken = file.problems.length > 0;
   return html`
     <${Part} title="Key file" badge=${broken ? badge('bad', 'errors') : badge('ok', 'in force')}>
@@ -138,7 +143,7 @@ function KeyFile({ now: { key_file: file, keys }, last }) {
       <dl class="facts">
         <dt>File</dt><dd>${copied(file.path)}</dd>
         <dt>Revision</dt><dd><code>${file.revision}</code></dd>
-        <dt>Loaded</dt><dd><${Time} value=${file.loaded_at} />${loadedBy(last, file)}</dd>
+        <dt>Loaded</dt><dd><${Time} value=${file.loaded_at} />${loadedBy(last, file.loaded_at, started_at)}</dd>
         <dt>Edits</dt><dd>${file.writable ? 'can be made here' : 'only where the file comes from: it is read-only for keygate'}</dd>
         <dt>Keys</dt><dd>${counted(keys.total, 'key')}: ${states(keys)}</dd>
       </dl>
@@ -153,11 +158,18 @@ const states = (keys) =>
     .map((state) => `${keys[state]} ${state.replaceAll('_', ' ')}`)
     .join(', ');
 
-/** The last reload that the audit log has, when it is the one that is in force. @param {any} last @param {any} file */
-function loadedBy(last, file) {
-  const same = last && Math.abs(Date.parse(last.time) - Date.parse(file.loaded_at)) < 2_000;
-  if (!same) return '';
-  return `, by ${last.actor?.kind === 'file' ? 'an edit of the file' : (last.actor?.name ?? last.actor?.kind ?? 'somebody')}`;
+/**
+ * Who had the revision that is in force loaded, as far as the audit log tells.
+ * @param {any} last  the last reload that is in it
+ * @param {string} loaded
+ * @param {string} started
+ */
+function loadedBy(last, loaded, started) {
+  const near = (/** @type {string} */ time) => Math.abs(Date.parse(time) - Date.parse(loaded)) < 2_000;
+  if (last && near(last.time)) {
+    return `, by ${last.actor?.kind === 'file' ? 'an edit of the file' : (last.actor?.name ?? last.actor?.kind ?? 'somebody')}`;
+  }
+  return near(started) ? ', at the start' : '';
 }
 
 /** @type {Record<string, [string, string]>} */
@@ -231,4 +243,22 @@ function Process({ now }) {
       <p class="help">This instance only: other replicas have a status of their own.</p>
     <//>
   `;
+}
+
+const SPANS = /** @type {const} */ ([
+  [86_400, 'd'],
+  [3_600, 'h'],
+  [60, 'min'],
+  [1, 's'],
+]);
+
+/** `3 d 4 h`: the two largest units. @param {number} seconds */
+function span(seconds) {
+  const first = SPANS.findIndex(([size]) => seconds >= size);
+  if (first < 0) return '0 s';
+  const [size, unit] = SPANS[first];
+  const rest = SPANS[first + 1];
+  const large = `${number(Math.floor(seconds / size))} ${unit}`;
+  const small = rest ? Math.floor((seconds % size) / rest[0]) : 0;
+  return small > 0 ? `${large} ${small} ${rest[1]}` : large;
 }

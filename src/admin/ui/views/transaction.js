@@ -8,7 +8,7 @@ import { curl, tokenSource } from '../parts/curl.js';
 import { Drawer } from '../parts/drawer.js';
 import { counted } from '../parts/figures.js';
 import { Icon } from '../parts/icon.js';
-import { Decision, StatusCode, checkText, reasonText } from '../parts/outcome.js';
+import { Decision, StatusCode, plain, reasonText } from '../parts/outcome.js';
 import { ErrorNote, Skeleton } from '../parts/states.js';
 import { Time, bytes, duration } from '../parts/time.js';
 import { href } from '../router.js';
@@ -34,7 +34,7 @@ async function read(id, signal) {
 }
 
 /** @param {{id: string, onClose: () => void}} props */
-export function TransactionDrawer({ id, onClose }) {
+export default function TransactionDrawer({ id, onClose }) {
   const { data, error, reload } = useQuery(`transaction ${id}`, (signal) => read(id, signal));
   const now = useStore(status);
   const record = /** @type {Transaction | undefined} */ (data?.transaction);
@@ -90,6 +90,28 @@ function asCurl(record, now) {
     token: without ? null : tokenSource(now),
   });
 }
+
+/** @type {Record<string, string>} */
+const CHECKS = {
+  head: 'The request is well-formed',
+  token_present: 'A token was sent',
+  token_once: 'It was sent once',
+  token_form: 'It has the form of a token',
+  token_agreement: 'No other token contradicts it',
+  key_known: 'A key has this token',
+  key_enabled: 'The key is enabled',
+  key_begun: 'The key is valid already',
+  key_unexpired: 'The key has not expired',
+  network: 'The key may be used from this address',
+  method: 'The key may use this method',
+  path: 'The key may use this path',
+  body: 'The body is within its limits',
+  upstream: 'The upstream answered',
+  answer: 'The answer was sent whole',
+};
+
+/** @param {string} name */
+const checkText = (name) => CHECKS[name] ?? plain(name);
 
 /** @type {Record<string, [string, import('../parts/icon.js').IconName | null, string]>} */
 const RESULTS = {

@@ -3,11 +3,12 @@
 
 import { apiUrl, get } from '../api.js';
 import { Component, classes, html, useCallback, useEffect, useId, useMemo, useReducer, useRef, useState } from '../lib.js';
+import { Banner } from '../parts/banner.js';
 import { Chip, Chips, ChoiceChip, TextChip } from '../parts/chips.js';
 import { counted } from '../parts/figures.js';
 import { Icon } from '../parts/icon.js';
 import { KeyPicker } from '../parts/key-picker.js';
-import { Banner } from '../parts/banner.js';
+import { Lazy, stylesheet } from '../parts/lazy.js';
 import { Menu } from '../parts/menu.js';
 import { DECISION_CHOICES, Decision, REASON_CHOICES, StatusCode, reasonText } from '../parts/outcome.js';
 import { Empty, ErrorNote, Skeleton } from '../parts/states.js';
@@ -16,9 +17,12 @@ import { Time, duration, number } from '../parts/time.js';
 import { href, setQuery } from '../router.js';
 import { useQuery } from '../store.js';
 import { Feed, identity } from './transaction-feed.js';
-import { TransactionDrawer } from './transaction.js';
 
 /** @typedef {import('../types.js').Transaction} Transaction */
+
+await stylesheet('requests.css');
+
+const drawer = () => import('./transaction.js');
 
 /** The parameters of `GET /transactions` that can stand in the address. */
 const FILTERS = ['key', 'decision', 'reason', 'status', 'method', 'path', 'client', 'since', 'until', 'request_id', 'search'];
@@ -79,7 +83,7 @@ export default function Transactions({ query }) {
       <${LogNotes} feed=${feed} />
       <div class=${classes('beside', open && 'beside-open')}>
         <${List} feed=${feed} live=${live} open=${open} empty=${html`<${Nothing} filtered=${filtered} onClear=${clear} />`} wrong=${wrong} />
-        ${open && html`<${TransactionDrawer} id=${open} onClose=${() => setQuery({ open: null })} />`}
+        ${open && html`<${Lazy} quiet name="transaction" load=${drawer} id=${open} onClose=${() => setQuery({ open: null })} />`}
       </div>
     <//>
   `;

@@ -3,16 +3,17 @@
 
 import { get, post } from '../api.js';
 import { html, useEffect, useId, useRef, useState } from '../lib.js';
+import { announce } from '../parts/announce.js';
 import { CopyButton } from '../parts/copy.js';
 import { curl, tokenSource } from '../parts/curl.js';
 import { Field, fieldErrors, focusFirstInvalid } from '../parts/field.js';
 import { Icon } from '../parts/icon.js';
 import { KeyPicker } from '../parts/key-picker.js';
+import { stylesheet } from '../parts/lazy.js';
 import { StatusCode } from '../parts/outcome.js';
 import { Empty, ErrorNote } from '../parts/states.js';
 import { Page } from '../parts/table.js';
 import { Time, bytes, duration } from '../parts/time.js';
-import { announce } from '../parts/announce.js';
 import { href } from '../router.js';
 import { status, useQuery, useStore } from '../store.js';
 import { headerPairs, remember, remembered } from './try-history.js';
@@ -30,6 +31,8 @@ import { headerPairs, remember, remembered } from './try-history.js';
  * @property {number} duration_us
  * @property {string} request_id
  */
+
+await stylesheet('requests.css');
 
 /** @type {[string, string][]} */
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS'].map((method) => [method, method]);
