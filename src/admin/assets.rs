@@ -85,6 +85,7 @@ static FILES: &[File] = &files![
     "parts/time.js",
     "parts/toasts.js",
     "parts/token-text.js",
+    "requests.css",
     "router.js",
     "store.js",
     "style.css",

@@ -132,7 +132,7 @@ fn text(bytes: Vec<u8>, cut: bool) -> Result<String, Vec<u8>> {
 }
 
 impl Exchange {
-    /// An upstream sees no token, unless `auth.hide_credentials` is off: then it may send back what it saw.
+    /// An upstream sees no token, unless `auth.hide` is off: then it may send back what it saw.
     fn hide(&mut self, token: &Token) {
         let encoded = wanted::encoded(token.expose());
         for secret in [token.expose(), &encoded] {
