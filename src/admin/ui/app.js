@@ -11,7 +11,10 @@ import { revision, session, useStore } from './store.js';
 
 /** Who is there; also how a change of the key file is noticed, since it is the cheapest thing to ask. */
 async function askSession() {
+  const asked = session.get();
   const { data } = await get('/session');
+  // Somebody signed in or out meanwhile: this answer is of before.
+  if (session.get() !== asked) return;
   session.set((old) => {
     const same = old.state === data.state && old.actor === data.actor;
     if (old.state === 'signed_in' && data.state !== 'signed_in') return { ...old, state: 'signed_out', expired: true };

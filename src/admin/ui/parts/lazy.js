@@ -11,12 +11,16 @@ import { Boundary, ErrorNote, Skeleton } from './states.js';
  */
 export function Lazy({ load, name, quiet = false, ...props }) {
   const [loaded, setLoaded] = useState(/** @type {{name: string, view?: any, error?: any}} */ ({ name: '' }));
-  const fetchView = () =>
+  useEffect(() => {
+    let wanted = true;
     load().then(
-      (module) => setLoaded({ name, view: module.default }),
-      (error) => setLoaded({ name, error }),
+      (module) => wanted && setLoaded({ name, view: module.default }),
+      (error) => wanted && setLoaded({ name, error }),
     );
-  useEffect(() => void fetchView(), [name]);
+    return () => {
+      wanted = false;
+    };
+  }, [name]);
   if (loaded.name !== name) return quiet ? null : html`<${Skeleton} />`;
   if (loaded.error) {
     return html`<${ErrorNote} title="This page could not be loaded" onRetry=${() => location.reload()}

@@ -249,6 +249,9 @@ const NoCopyDialog = ({ of: key, onClose, onRotate }) =>
 
 // ---- delete
 
+/** @param {Key} key */
+const usedToday = ({ last_used_at: at }) => at !== null && Date.now() - Date.parse(at) < DAY_MS;
+
 /** @param {{of: Key, onClose: () => void, onDeleted: (key: Key) => void}} props */
 function DeleteDialog({ of: key, onClose, onDeleted }) {
   const [fresh, setFresh] = useState(/** @type {{key: Key, etag: string} | null} */ (null));
@@ -256,7 +259,9 @@ function DeleteDialog({ of: key, onClose, onDeleted }) {
   const { error, busy, run, fail } = useSending();
   const look = async () => {
     const { data, etag } = await get(keyPath(key.id));
-    setFresh({ key: data, etag: etag || '*' });
+    const seen = { key: data, etag: etag || '*' };
+    setFresh(seen);
+    return seen;
   };
   useEffect(() => {
     look().catch((caught) => {
@@ -265,17 +270,18 @@ function DeleteDialog({ of: key, onClose, onDeleted }) {
     });
   }, []);
   const now = fresh?.key || key;
-  const recent = now.last_used_at !== null && Date.now() - Date.parse(now.last_used_at) < DAY_MS;
+  const recent = usedToday(now);
   const remove = (/** @type {any} */ event) =>
     run(event.target, async () => {
-      if (!fresh) return;
-      if (recent && typed.trim() !== now.name) throw missing('confirm', `Type ${now.name} to delete it.`);
       try {
-        await del(keyPath(key.id), { headers: { 'if-match': fresh.etag } });
+        const seen = fresh || (await look());
+        const { name } = seen.key;
+        if (usedToday(seen.key) && typed.trim() !== name) throw missing('confirm', `Type ${name} to delete it.`);
+        await del(keyPath(key.id), { headers: { 'if-match': seen.etag } });
       } catch (caught) {
-        const gone = caught instanceof ApiError && caught.code === 'key_not_found';
-        if (caught instanceof ApiError && caught.code === 'stale') await look();
-        if (!gone) throw caught;
+        const code = caught instanceof ApiError ? caught.code : '';
+        if (code === 'stale') await look();
+        if (code !== 'key_not_found') throw caught;
       }
       toast(`${now.name} is deleted: its token is refused.`);
       onDeleted(key);
@@ -284,7 +290,7 @@ function DeleteDialog({ of: key, onClose, onDeleted }) {
     title=${`Delete ${key.name}?`}
     onClose=${onClose}
     onSubmit=${remove}
-    actions=${html`<${Answers} onCancel=${onClose} stay=${!recent} text="Delete key" danger busy=${busy || !fresh} />`}
+    actions=${html`<${Answers} onCancel=${onClose} stay=${!recent} text="Delete key" danger busy=${busy} />`}
   >
     <${ReadOnly} error=${error} />
     <${Failure} error=${error} fields=${['confirm']} />
