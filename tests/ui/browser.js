@@ -11,10 +11,9 @@ import { ADMINISTRATOR, Gate, SOON_MS, eventually } from './gate.js';
 
 const axe = await fs.readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const WCAG = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
+/** The rules that see colours. */
+const COLOURS = ['color-contrast', 'link-in-text-block'];
 const shots = path.resolve(import.meta.dirname, '../../target/ui-shots');
-
-export const THEMES = ['light', 'dark'];
-export const WIDTHS = [1280, 360];
 
 let browser;
 /** The browser of this file's tests. */
@@ -165,14 +164,18 @@ export class Visit {
         });
     }
 
-    /** No violation of WCAG 2.2 AA that can be found by machine, and nothing wider than the window. */
-    async accessible(what) {
+    /**
+     * No violation of WCAG 2.2 AA that can be found by machine, and nothing wider than the window.
+     * @param {string} what how the page is called when it fails
+     * @param {object} [only] the rules that axe is to run
+     */
+    async accessible(what, only = { type: 'tag', values: WCAG }) {
         await this.settled();
         const { page } = this;
         if (!(await page.evaluate(() => 'axe' in window))) await page.evaluate(axe);
         const found = await page.evaluate(
-            (tags) => globalThis.axe.run(document, { runOnly: { type: 'tag', values: tags }, resultTypes: ['violations'] }),
-            WCAG,
+            (runOnly) => globalThis.axe.run(document, { runOnly, resultTypes: ['violations'] }),
+            only,
         );
         const violations = found.violations.flatMap(({ id, nodes }) =>
             nodes.map((node) => `${id}: ${node.target.join(' ')}: ${node.failureSummary.split('\n').slice(1).join(' ').trim()}`),
@@ -180,6 +183,20 @@ export class Visit {
         assert.deepEqual(violations, [], `accessibility of ${what}`);
         const [needs, has] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
         assert.ok(needs <= has, `${what} is ${needs} wide in a window of ${has}`);
+    }
+
+    /** In both themes, of which only the colours differ: accessible, and a picture. */
+    async inBothThemes(name, options) {
+        const { page } = this;
+        const { width } = page.viewportSize();
+        await this.accessible(`${name}, light, ${width}`);
+        await this.shot(`${name}-light-${width}`, options);
+        await page.emulateMedia({ colorScheme: 'dark' });
+        await page.locator('html[data-theme="dark"]').waitFor();
+        await this.accessible(`${name}, dark, ${width}`, { type: 'rule', values: COLOURS });
+        await this.shot(`${name}-dark-${width}`, options);
+        await page.emulateMedia({ colorScheme: 'light' });
+        await page.locator('html[data-theme="light"]').waitFor();
     }
 
     /** A picture, for people. */
