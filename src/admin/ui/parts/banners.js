@@ -2,7 +2,7 @@
 // a connection that others can listen to.
 
 import { html } from '../lib.js';
-import { href } from '../router.js';
+import { href, useRoute } from '../router.js';
 import { session, status, useStore } from '../store.js';
 import { Banner } from './banner.js';
 import { FileProblems } from './states.js';
@@ -23,9 +23,10 @@ export function PlainHttp() {
 
 export function Banners() {
   const now = useStore(status);
+  const { name } = useRoute();
   const problems = now?.key_file?.problems || [];
   return html`<${PlainHttp} />
-    ${problems.length > 0 &&
+    ${problems.length > 0 && name !== 'status' &&
     html`<${Banner} kind="danger" role="alert">
       <span>
         <strong>The key file has errors.</strong> The keys that were read before stay in force, and changes are refused

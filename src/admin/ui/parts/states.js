@@ -49,7 +49,7 @@ export const FileProblems = ({ problems }) =>
 const FileProblem = ({ of: { path, what, hint, ...at } }) =>
   html`<li>
     <code>${place(at)}</code> ${path && html`<code>${path}</code>: `}${what}
-    ${hint && html` <span class="muted">${hint}</span>`}
+    ${hint && html`<br /><span class="muted">${hint}</span>`}
   </li>`;
 
 /** `keys.yaml:3:5` @param {{file: string, line: number | null, column: number | null}} at */
