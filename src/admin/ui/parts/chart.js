@@ -65,7 +65,8 @@ export function keySeries({ requests, refused, failed }) {
  */
 export function bins(start, stepSeconds, steps) {
   const first = Date.parse(start) / 1_000;
-  const length = BAR_SECONDS.find((size) => (steps * stepSeconds) / size <= BARS_MAX - 1) ?? BAR_SECONDS.at(-1) ?? MINUTE;
+  const whole = steps * stepSeconds;
+  const length = BAR_SECONDS.find((size) => whole / size <= BARS_MAX - 1) ?? whole;
   const origin = Math.floor(first / length) * length;
   /** @param {number} step */
   const bar = (step) => Math.floor((first + step * stepSeconds - origin) / length);
@@ -119,8 +120,9 @@ export function StackedChart({ label, series, start, stepSeconds }) {
   /** @param {KeyboardEvent} event */
   const press = (event) => {
     const last = bars - 1;
+    const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -6, PageUp: 6 };
     /** @type {Record<string, number>} */
-    const moves = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -6, PageUp: 6, Home: -last, End: last };
+    const moves = { ...steps, Home: -last, End: last };
     const move = moves[event.key];
     if (event.key === 'Escape' && at !== null) choose(null);
     else if (move) choose(Math.max(0, Math.min(last, at === null ? last : at + move)));
@@ -151,9 +153,9 @@ export function StackedChart({ label, series, start, stepSeconds }) {
               <div class="chart-plot">
                 ${shape.lines.map(
                   (line) => html`
-                    <span key=${line} class="chart-line" style=${{ bottom: `${(line / shape.top) * 100}%` }} aria-hidden="true">
+                    <div key=${line} class="chart-line" style=${{ bottom: percent(line, shape.top) }} aria-hidden="true">
                       <span>${compact(line)}</span>
-                    </span>
+                    </div>
                   `,
                 )}
                 <div
@@ -183,7 +185,7 @@ export function StackedChart({ label, series, start, stepSeconds }) {
               </div>
               <div class="chart-times" aria-hidden="true">
                 ${shape.marks.map(
-                  ({ place, text }) => html`<span key=${place} style=${{ left: `${(place / bars) * 100}%` }}>${text}</span>`,
+                  ({ place, text }) => html`<span key=${place} style=${{ left: percent(place, bars) }}>${text}</span>`,
                 )}
               </div>
             `}
@@ -209,7 +211,7 @@ function ChartTable({ label, series, shape }) {
             (place) => html`
               <tr key=${begins(place)}>
                 <th scope="row">${between(begins(place), seconds)}</th>
-                ${series.map((_, layer) => html`<td key=${layer} class="number">${number(shape.layers[layer][place])}</td>`)}
+                ${shape.layers.map((layer) => html`<td class="number">${number(layer[place])}</td>`)}
               </tr>
             `,
           )}
@@ -230,7 +232,8 @@ function drawn(series, start, stepSeconds, steps) {
   const binned = bins(start, stepSeconds, steps);
   const layers = series.map(({ values }) => binned.join(values).map((value) => value ?? 0));
   const sums = layers.map((layer) => layer.reduce((sum, value) => sum + value, 0));
-  const totals = Array.from({ length: binned.bars }, (_, place) => layers.reduce((sum, layer) => sum + layer[place], 0));
+  const total = (/** @type {number} */ place) => layers.reduce((sum, layer) => sum + layer[place], 0);
+  const totals = Array.from({ length: binned.bars }, (_, place) => total(place));
   const line = roundStep(Math.max(1, ...totals));
   const top = Math.max(line, Math.ceil(Math.max(...totals, 0) / line) * line);
   const lines = Array.from({ length: Math.round(top / line) }, (_, index) => (index + 1) * line);
@@ -276,6 +279,9 @@ const between = (begin, seconds) => `${dayTime(begin)}–${clockTime(begin + sec
 /** @param {number} seconds */
 const spanned = (seconds) =>
   seconds >= 7_200 ? `Last ${Math.round(seconds / 3_600)} hours` : `Last ${Math.round(seconds / MINUTE)} minutes`;
+
+/** For a position. @param {number} some @param {number} all */
+const percent = (some, all) => `${(some / all) * 100}%`;
 
 /** @param {number} value */
 const round = (value) => Math.round(value * 100) / 100;

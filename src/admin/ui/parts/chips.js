@@ -7,7 +7,8 @@ import { Icon } from './icon.js';
 const PAUSE_MS = 400;
 
 /** @param {{label: string, children: import('../lib.js').Child}} props */
-export const Chips = ({ label, children }) => html`<div class="chips" role="group" aria-label=${label}>${children}</div>`;
+export const Chips = ({ label, children }) =>
+  html`<div class="chips" role="group" aria-label=${label}>${children}</div>`;
 
 /**
  * The frame around a control.
@@ -56,7 +57,7 @@ export function ChoiceChip({ label, value, choices, none = 'any', onChange }) {
       <select
         id=${control}
         value=${value}
-        onChange=${(/** @type {Event & {currentTarget: HTMLSelectElement}} */ event) => onChange(event.currentTarget.value)}
+        onChange=${(/** @type {any} */ event) => onChange(event.currentTarget.value)}
       >
         <option value="">${none}</option>
         ${all.map(([name, text]) => html`<option key=${name} value=${name}>${text}</option>`)}
@@ -76,7 +77,8 @@ export function ChoiceChip({ label, value, choices, none = 'any', onChange }) {
  * @param {string[]} [props.suggestions]
  * @param {(value: string) => void} props.onChange
  */
-export function TextChip({ label, value, placeholder = 'any', size = 10, error, suggestions = [], shortcut, onChange }) {
+export function TextChip(props) {
+  const { label, value, placeholder = 'any', size = 10, error, suggestions = [], shortcut, onChange } = props;
   const control = useId();
   const [text, setText] = useState(value);
   const timer = useRef(0);
@@ -123,7 +125,9 @@ export function TextChip({ label, value, placeholder = 'any', size = 10, error, 
         onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.key === 'Enter' && send(text)}
       />
       ${suggestions.length > 0 &&
-      html`<datalist id="${control}-list">${suggestions.map((one) => html`<option key=${one} value=${one} />`)}</datalist>`}
+      html`
+        <datalist id="${control}-list">${suggestions.map((one) => html`<option key=${one} value=${one} />`)}</datalist>
+      `}
     <//>
   `;
 }

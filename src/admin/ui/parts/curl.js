@@ -30,15 +30,20 @@ export function curl({ method, address, path, headers, body, token }) {
   if (/[[\]{}]/.test(path)) parts.push('--globoff');
   if (address.startsWith('unix:')) parts.push(`--unix-socket ${quoted(address.slice('unix:'.length))}`);
   const lines = [parts.join(' ')];
-  const origin = address.startsWith('unix:') ? 'http://localhost' : address.includes('://') ? address : `http://${address}`;
   const inQuery = token?.kind === 'query' ? `${path.includes('?') ? '&' : '?'}${token.name}=` : '';
   if (token?.kind === 'header') lines.push(`-H "${token.name}: $TOKEN"`);
   if (token?.kind === 'bearer') lines.push('-H "Authorization: Bearer $TOKEN"');
   if (token?.kind === 'cookie') lines.push(`-b "${token.name}=$TOKEN"`);
   for (const [name, value] of headers) lines.push(`-H ${quoted(value ? `${name}: ${value}` : `${name};`)}`);
   if (body) lines.push(`--data-binary ${quoted(body)}`);
-  lines.push(quoted(origin + path + inQuery) + (inQuery && '"$TOKEN"'));
+  lines.push(quoted(originOf(address) + path + inQuery) + (inQuery && '"$TOKEN"'));
   return lines.join(' \\\n  ');
+}
+
+/** @param {string} address */
+function originOf(address) {
+  if (address.startsWith('unix:')) return 'http://localhost';
+  return address.includes('://') ? address : `http://${address}`;
 }
 
 /** @param {string} text */

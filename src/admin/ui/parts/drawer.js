@@ -1,8 +1,12 @@
-// A part of the page that opens beside a list and leaves the list in use; on a narrow screen it takes the list's place.
-// Focus goes into it when it opens, and back to where it came from when it closes. Not for: questions, which are dialogs.
+// A part of the page that opens beside a list and leaves the list in use; on a narrow screen it takes the list's
+// place. Focus goes into it when it opens, and back to where it came from when it closes. Not for: questions, which
+// are dialogs.
 
 import { html, useEffect, useRef } from '../lib.js';
 import { Icon } from './icon.js';
+
+/** What closes before the drawer does. */
+const ABOVE = 'dialog[open], [popover]:popover-open';
 
 /**
  * @param {object} props
@@ -27,7 +31,7 @@ export function Drawer({ label, title, of, onClose, actions, children }) {
     };
     /** @param {KeyboardEvent} event */
     const press = (event) => {
-      if (event.key !== 'Escape' || event.defaultPrevented || document.querySelector('dialog[open], [popover]:popover-open')) return;
+      if (event.key !== 'Escape' || event.defaultPrevented || document.querySelector(ABOVE)) return;
       event.preventDefault();
       close.current();
     };

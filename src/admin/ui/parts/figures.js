@@ -4,8 +4,10 @@
 import { number } from './time.js';
 
 const part = new Intl.NumberFormat('en', { style: 'percent', maximumFractionDigits: 1 });
-const clock = new Intl.DateTimeFormat('en', { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
-const dayClock = new Intl.DateTimeFormat('en', { weekday: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+/** @type {Intl.DateTimeFormatOptions} */
+const minutes = { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' };
+const clock = new Intl.DateTimeFormat('en', minutes);
+const dayClock = new Intl.DateTimeFormat('en', { weekday: 'short', ...minutes });
 const zoned = new Intl.DateTimeFormat('en', { timeZoneName: 'short' });
 
 /** `5.6%`; nothing of nothing is no share. @param {number} some @param {number} all */

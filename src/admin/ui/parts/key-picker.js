@@ -20,7 +20,8 @@ const PAUSE_MS = 150;
  * @param {string} [props.describedBy]
  * @param {(key: Choice | null) => void} props.onChoose
  */
-export function KeyPicker({ id, value, placeholder = 'any', free = false, unfit = () => null, invalid, describedBy, onChoose }) {
+export function KeyPicker(props) {
+  const { id, value, placeholder = 'any', free = false, unfit = () => null, invalid, describedBy, onChoose } = props;
   const [text, setText] = useState(value);
   const [open, setOpen] = useState(false);
   const [found, setFound] = useState(/** @type {Choice[]} */ ([]));
@@ -156,7 +157,8 @@ export function KeyPicker({ id, value, placeholder = 'any', free = false, unfit 
             </li>
           `;
         })}
-        ${!found.length && html`<li class="muted" role="option" aria-disabled="true" aria-selected="false">No key has this name</li>`}
+        ${!found.length &&
+        html`<li class="muted" role="option" aria-disabled="true" aria-selected="false">No key has this name</li>`}
       </ul>
     </span>
   `;

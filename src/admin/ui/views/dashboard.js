@@ -1,7 +1,7 @@
 // Dashboard: how much goes through keygate, what is refused and why, and which keys want attention; from here to every
 // area. The numbers are those of this instance. Not for: single requests, which are Transactions.
 
-import { get } from '../api.js';
+import { get, keyPath } from '../api.js';
 import { html, useId, useMemo } from '../lib.js';
 import { Banner } from '../parts/banner.js';
 import { StackedChart, bins, decisionSeries } from '../parts/chart.js';
@@ -36,7 +36,7 @@ export default function Dashboard({ query }) {
     <${Page} title="Dashboard" actions=${actions}>
       ${error && html`<${ErrorNote} error=${error} onRetry=${reload} />`}
       ${!data && !error && html`<${Loading} />`}
-      ${data && (data.requests_total > 0 ? html`<${Filled} usage=${data} query=${query} />` : html`<${Fresh} usage=${data} />`)}
+      ${data && html`<${data.requests_total > 0 ? Filled : Fresh} usage=${data} query=${query} />`}
       <${Shortcuts} />
     <//>
   `;
@@ -46,7 +46,9 @@ export default function Dashboard({ query }) {
 const readUsage = async (signal) => (await get('/usage', { minutes: SPAN_MINUTES }, { signal })).data;
 
 const Loading = () => html`
-  <div class="figures">${[1, 2, 3, 4].map((place) => html`<div key=${place} class="panel figure"><${Skeleton} rows=${3} /></div>`)}</div>
+  <div class="figures">
+    ${[1, 2, 3, 4].map((place) => html`<div key=${place} class="panel figure"><${Skeleton} rows=${3} /></div>`)}
+  </div>
   <div class="panel"><${Skeleton} rows=${8} /></div>
 `;
 
@@ -54,7 +56,10 @@ const Loading = () => html`
 const Fresh = ({ usage }) => html`
   <${Notes} usage=${usage} />
   <div class="panel">
-    <${Empty} title="No requests yet" text="As soon as the first request goes through keygate, its numbers are here: how many, how fast, and what was refused."
+    <${Empty}
+      title="No requests yet"
+      text=${'As soon as the first request goes through keygate, its numbers are here: ' +
+      'how many, how fast, and what was refused.'}
       action=${html`<a class="button primary" href=${href('/try')}>Send a request</a>`} />
   </div>
   <${Expiring} />
@@ -81,8 +86,18 @@ function Filled({ usage, query }) {
 
 /** What one must know to read the numbers. @param {{usage: AllUsage}} props */
 const Notes = ({ usage: { rebuild, lost } }) => html`
-  ${rebuild.running && html`<${Banner} kind="info">The log of earlier is being read, ${share(rebuild.bytes_done, rebuild.bytes_total)} so far: the numbers grow.<//>`}
-  ${lost > 0 && html`<${Banner} kind="warning">${counted(lost, 'request')} ${lost === 1 ? 'is' : 'are'} missing from these numbers: the log could not keep up.<//>`}
+  ${rebuild.running &&
+  html`
+    <${Banner} kind="info">
+      The log of earlier is being read, ${share(rebuild.bytes_done, rebuild.bytes_total)} so far: the numbers grow.
+    <//>
+  `}
+  ${lost > 0 &&
+  html`
+    <${Banner} kind="warning">
+      ${counted(lost, 'request')} ${lost === 1 ? 'is' : 'are'} missing from these numbers: the log could not keep up.
+    <//>
+  `}
 `;
 
 const OTHER_STATES = /** @type {const} */ (['disabled', 'not_yet_valid', 'expired']);
@@ -96,19 +111,51 @@ function Figures({ usage }) {
   const most = (/** @type {number | null} */ before, /** @type {number} */ value) => Math.max(before ?? 0, value);
   const day = useMemo(() => {
     const { join } = bins(series.start, series.step_seconds, series.requests.length);
-    return { requests: join(series.requests), refused: join(series.refused), p95: join(series.p95_us, most), keys: join(series.active_keys, most) };
+    return {
+      requests: join(series.requests),
+      refused: join(series.refused),
+      p95: join(series.p95_us, most),
+      keys: join(series.active_keys, most),
+    };
   }, [series]);
-  const others = keys && OTHER_STATES.filter((state) => keys[state] > 0).map((state) => `${number(keys[state])} ${state.replaceAll('_', ' ')}`);
+  const others = OTHER_STATES.filter((state) => keys && keys[state] > 0)
+    .map((state) => `${number(keys?.[state])} ${state.replaceAll('_', ' ')}`)
+    .join(', ');
   return html`
     <div class="figures">
-      <${Figure} title="Requests" value=${number(requests)} note="in the last 24 hours" values=${day.requests}
-        to=${href('/transactions', { since: '24h' })} spark="Requests in each half hour of the last 24" />
-      <${Figure} title="Refused" value=${number(refused)} note=${`${share(refused, requests)} of all`} values=${day.refused} tone="bad"
-        to=${href('/transactions', { since: '24h', decision: 'refused' })} spark="Refused requests in each half hour of the last 24" />
-      <${Figure} title="p95 latency" value=${duration(latency.p95_us)} note=${`median ${duration(latency.p50_us)}, p99 ${duration(latency.p99_us)}`}
-        values=${day.p95} to=${href('/transactions')} spark="p95 of the slowest minute in each half hour of the last 24" />
-      <${Figure} title="Active keys" value=${number(keys?.active)} note=${keys ? others?.join(', ') || `of ${number(keys.total)}` : ''} values=${day.keys}
-        to=${href('/keys')} spark="Most keys that were used in one minute, in each half hour of the last 24" />
+      <${Figure}
+        title="Requests"
+        value=${number(requests)}
+        note="in the last 24 hours"
+        values=${day.requests}
+        spark="Requests in each half hour of the last 24"
+        to=${href('/transactions', { since: '24h' })}
+      />
+      <${Figure}
+        title="Refused"
+        value=${number(refused)}
+        note=${`${share(refused, requests)} of all`}
+        values=${day.refused}
+        tone="bad"
+        spark="Refused requests in each half hour of the last 24"
+        to=${href('/transactions', { since: '24h', decision: 'refused' })}
+      />
+      <${Figure}
+        title="p95 latency"
+        value=${duration(latency.p95_us)}
+        note=${`median ${duration(latency.p50_us)}, p99 ${duration(latency.p99_us)}`}
+        values=${day.p95}
+        spark="p95 of the slowest minute in each half hour of the last 24"
+        to=${href('/transactions')}
+      />
+      <${Figure}
+        title="Active keys"
+        value=${number(keys?.active)}
+        note=${others || (keys ? `of ${number(keys.total)}` : '')}
+        values=${day.keys}
+        spark="Most keys that were used in one minute, in each half hour of the last 24"
+        to=${href('/keys')}
+      />
     </div>
   `;
 }
@@ -152,7 +199,12 @@ function Requests({ usage: { series }, query }) {
         </div>
       </header>
       <div class="padded">
-        <${StackedChart} label="Requests by decision" series=${part.series} start=${part.start} stepSeconds=${series.step_seconds} />
+        <${StackedChart}
+          label="Requests by decision"
+          series=${part.series}
+          start=${part.start}
+          stepSeconds=${series.step_seconds}
+        />
       </div>
     </section>
   `;
@@ -212,7 +264,7 @@ const TopKeys = ({ keys }) => html`
           name,
           value: requests,
           note: refused ? `${number(refused)} refused,` : '',
-          to: href(`/keys/${encodeURIComponent(id)}`),
+          to: href(keyPath(id)),
         }))} />`
       : html`<p class="padded muted">No key was used.</p>`}
   <//>
@@ -220,8 +272,9 @@ const TopKeys = ({ keys }) => html`
 
 function Expiring() {
   const { data, error, reload } = useQuery('keys that expire', readExpiring, { every: 60_000 });
+  const all = html`<a class="help" href=${href('/keys', { sort: 'expires_at' })}>all by date</a>`;
   return html`
-    <${Part} title="Keys that expire soon" more=${html`<a class="help" href=${href('/keys', { sort: 'expires_at' })}>all by date</a>`}>
+    <${Part} title="Keys that expire soon" more=${all}>
       ${error && html`<${ErrorNote} error=${error} onRetry=${reload} />`}
       ${!data && !error && html`<${Skeleton} rows=${3} />`}
       ${data &&
@@ -230,7 +283,10 @@ function Expiring() {
             <ul class="rows">
               ${data.map(
                 (/** @type {any} */ key) => html`
-                  <li key=${key.id}><a class="clip" href=${href(`/keys/${encodeURIComponent(key.id)}`)}>${key.name}</a><span class="warn"><${Time} value=${key.expires_at} /></span></li>
+                  <li key=${key.id}>
+                    <a class="clip" href=${href(keyPath(key.id))}>${key.name}</a>
+                    <span class="warn"><${Time} value=${key.expires_at} /></span>
+                  </li>
                 `,
               )}
             </ul>
@@ -249,7 +305,10 @@ async function readExpiring(signal) {
 
 /** @param {{reasons: Record<string, number>, since: string}} props */
 const Reasons = ({ reasons, since }) => html`
-  <${Part} title="Refused and failed, by reason" more=${html`<span class="help">since <${Time} value=${since} full /></span>`}>
+  <${Part}
+    title="Refused and failed, by reason"
+    more=${html`<span class="help">since <${Time} value=${since} full /></span>`}
+  >
     ${Object.keys(reasons).length
       ? html`<${Bars} rows=${byReason(reasons)} />`
       : html`<p class="padded muted">Nothing was refused and nothing failed.</p>`}
@@ -260,13 +319,19 @@ const Reasons = ({ reasons, since }) => html`
 const byReason = (reasons, decision) =>
   Object.entries(reasons)
     .sort(([, one], [, other]) => other - one)
-    .map(([reason, value]) => ({ id: reason, name: reasonText(reason), value, to: href('/transactions', { reason, decision }) }));
+    .map(([reason, value]) => ({
+      id: reason,
+      name: reasonText(reason),
+      value,
+      to: href('/transactions', { reason, decision }),
+    }));
 
 /** In shadow mode: who would be locked out. @param {{usage: AllUsage}} props */
 function Shadow({ usage }) {
   const { data, error, reload } = useQuery('would be refused', readShadow, { every: EVERY_MS });
+  const all = html`<a class="help" href=${href('/transactions', { decision: 'would_refuse' })}>show all</a>`;
   return html`
-    <${Part} title="Would be refused" more=${html`<a class="help" href=${href('/transactions', { decision: 'would_refuse' })}>show all</a>`}>
+    <${Part} title="Would be refused" more=${all}>
       <h3 class="bars-head">By reason</h3>
       <${Bars} rows=${byReason(usage.would_refuse_by_reason, 'would_refuse')} />
       <h3 class="bars-head">By client, of the last ${number(data?.count ?? SHADOW_PAGE)}</h3>
@@ -282,7 +347,9 @@ async function readShadow(signal) {
   const { data } = await get('/transactions', { decision: 'would_refuse', limit: SHADOW_PAGE }, { signal });
   /** @type {Map<string, number>} */
   const clients = new Map();
-  for (const { client_ip = 'Unix socket' } of /** @type {Transaction[]} */ (data.transactions)) clients.set(client_ip, (clients.get(client_ip) ?? 0) + 1);
+  for (const { client_ip = 'Unix socket' } of /** @type {Transaction[]} */ (data.transactions)) {
+    clients.set(client_ip, (clients.get(client_ip) ?? 0) + 1);
+  }
   const most = [...clients].sort(([, one], [, other]) => other - one).slice(0, ROWS);
   return {
     count: data.transactions.length,

@@ -77,7 +77,9 @@ function ReloadNow({ onDone }) {
     await onDone();
     setBusy(false);
   };
-  return html`<button type="button" class="button" aria-disabled=${busy ? 'true' : undefined} onClick=${reload}>Reload now</button>`;
+  return html`
+    <button type="button" class="button" aria-disabled=${busy ? 'true' : undefined} onClick=${reload}>Reload now</button>
+  `;
 }
 
 /** What somebody should look at, before all else. @param {{now: any}} props */
@@ -91,7 +93,12 @@ function Health({ now }) {
     html`<${Banner} kind="danger"><strong>Not ready</strong>${blocked.map(reason)}<//>`}
     ${degraded.length > 0 && html`<${Banner} kind="warning"><strong>Degraded</strong>${degraded.map(reason)}<//>`}
     ${access.length > 0 &&
-    html`<${Banner} kind="warning"><strong>The files that say who may administer have errors</strong><${FileProblems} problems=${access} /><//>`}
+    html`
+      <${Banner} kind="warning">
+        <strong>The files that say who may administer have errors</strong>
+        <${FileProblems} problems=${access} />
+      <//>
+    `}
   `;
 }
 
@@ -112,21 +119,32 @@ function Part({ title, badge, children }) {
 }
 
 /** @param {string} path */
-const copied = (path) => html`<span class="with-copy"><code>${path}</code><${CopyButton} label="Copy path" text=${path} iconOnly /></span>`;
+const copied = (path) => html`
+  <span class="with-copy"><code>${path}</code><${CopyButton} label="Copy path" text=${path} iconOnly /></span>
+`;
 
 /** @param {string} tone @param {string} text */
 const badge = (tone, text) => html`<span class="badge ${tone}">${text}</span>`;
 
 /** @param {{now: any}} props */
 function Config({ now }) {
+  const { auth_mode: mode, token_source: source, proxy_addresses: addresses = [] } = now;
   return html`
     <${Part} title="Config">
       <dl class="facts">
         <dt>File</dt><dd>${now.config_file ? copied(now.config_file) : 'none: flags and defaults'}</dd>
         <dt>Read</dt><dd><${Time} value=${now.started_at} />, at the start</dd>
-        ${now.auth_mode && html`<dt>Mode</dt><dd><code>${now.auth_mode}</code> <span class="muted">${MODES[now.auth_mode] ?? ''}</span></dd>`}
-        ${now.token_source && html`<dt>Token in</dt><dd>${now.token_source.kind} ${now.token_source.name && html`<code>${now.token_source.name}</code>`}</dd>`}
-        ${now.proxy_addresses?.length > 0 && html`<dt>Listens on</dt><dd>${now.proxy_addresses.map((/** @type {string} */ address) => html`<code key=${address} class="each">${address}</code>`)}</dd>`}
+        ${mode &&
+        html`
+          <dt>Mode</dt>
+          <dd><code>${mode}</code> <span class="muted">${MODES[mode] ?? ''}</span></dd>
+        `}
+        ${source && html`<dt>Token in</dt><dd>${source.kind} ${source.name && html`<code>${source.name}</code>`}</dd>`}
+        ${addresses.length > 0 &&
+        html`
+          <dt>Listens on</dt>
+          <dd>${addresses.map((/** @type {string} */ one) => html`<code key=${one} class="each">${one}</code>`)}</dd>
+        `}
       </dl>
     <//>
   `;
@@ -138,13 +156,25 @@ function KeyFile({ now: { key_file: file, keys, started_at }, last }) {
   return html`
     <${Part} title="Key file" badge=${broken ? badge('bad', 'errors') : badge('ok', 'in force')}>
       ${broken &&
-      html`<${Banner} kind="danger"><strong>The file has errors: the keys of the revision below stay in force</strong><${FileProblems} problems=${file.problems} /><//>`}
-      ${file.warnings.length > 0 && html`<${Banner} kind="warning"><strong>Works, and should be better</strong><${FileProblems} problems=${file.warnings} /><//>`}
+      html`
+        <${Banner} kind="danger">
+          <strong>The file has errors: the keys of the revision below stay in force</strong>
+          <${FileProblems} problems=${file.problems} />
+        <//>
+      `}
+      ${file.warnings.length > 0 &&
+      html`
+        <${Banner} kind="warning">
+          <strong>Works, and should be better</strong>
+          <${FileProblems} problems=${file.warnings} />
+        <//>
+      `}
       <dl class="facts">
         <dt>File</dt><dd>${copied(file.path)}</dd>
         <dt>Revision</dt><dd><code>${file.revision}</code></dd>
         <dt>Loaded</dt><dd><${Time} value=${file.loaded_at} />${loadedBy(last, file.loaded_at, started_at)}</dd>
-        <dt>Edits</dt><dd>${file.writable ? 'can be made here' : 'only where the file comes from: it is read-only for keygate'}</dd>
+        <dt>Edits</dt>
+        <dd>${file.writable ? 'can be made here' : 'only where the file comes from: it is read-only for keygate'}</dd>
         <dt>Keys</dt><dd>${counted(keys.total, 'key')}: ${states(keys)}</dd>
       </dl>
     <//>
@@ -166,9 +196,8 @@ const states = (keys) =>
  */
 function loadedBy(last, loaded, started) {
   const near = (/** @type {string} */ time) => Math.abs(Date.parse(time) - Date.parse(loaded)) < 2_000;
-  if (last && near(last.time)) {
-    return `, by ${last.actor?.kind === 'file' ? 'an edit of the file' : (last.actor?.name ?? last.actor?.kind ?? 'somebody')}`;
-  }
+  const { kind = 'somebody', name = kind } = last?.actor ?? {};
+  if (last && near(last.time)) return `, by ${kind === 'file' ? 'an edit of the file' : name}`;
   return near(started) ? ', at the start' : '';
 }
 
@@ -217,7 +246,9 @@ function Transactions({ log }) {
           <ul>
             ${log.problems.map(
               (/** @type {any} */ problem) => html`
-                <li key=${problem.file + problem.what}><code>${problem.file}</code>: ${problem.what}${problem.lines > 0 && ` (${counted(problem.lines, 'line')})`}</li>
+                <li key=${problem.file + problem.what}>
+                  <code>${problem.file}</code>: ${problem.what}${problem.lines > 0 && ` (${counted(problem.lines, 'line')})`}
+                </li>
               `,
             )}
           </ul>
@@ -230,14 +261,14 @@ function Transactions({ log }) {
 /** @param {{now: any}} props */
 function Process({ now }) {
   const uptime = Math.max(0, (Date.now() - Date.parse(now.started_at)) / 1_000);
-  const metrics = now.telemetry_address && `http://${now.telemetry_address}/metrics`;
   return html`
     <${Part} title="Process" badge=${now.ready ? badge('ok', 'ready') : badge('bad', 'not ready')}>
       <dl class="facts">
         <dt>Version</dt><dd>v${now.version}</dd>
         <dt>Started</dt><dd><${Time} value=${now.started_at} full /></dd>
         <dt>Runs for</dt><dd>${span(uptime)}</dd>
-        <dt>Metrics</dt><dd>${metrics ? html`<a href=${metrics} target="_blank" rel="noreferrer">${metrics}</a>` : html`at <code>/metrics</code> of <code>telemetry.listen</code>`}</dd>
+        <dt>Metrics</dt>
+        <dd>at <code>/metrics</code> of <code>telemetry.listen</code></dd>
         <dt>API</dt><dd><a href=${apiUrl('/openapi.json')} target="_blank" rel="noreferrer">OpenAPI description</a></dd>
       </dl>
       <p class="help">This instance only: other replicas have a status of their own.</p>

@@ -1,5 +1,5 @@
-// The transactions that a list shows: pages of the log, newest first, and in front of them what arrives while one looks.
-// What arrives waits while the list is paused. Not for: how it looks.
+// The transactions that a list shows: pages of the log, newest first, and in front of them what arrives while one
+// looks. What arrives waits while the list is paused. Not for: how it looks.
 
 import { apiUrl, get } from '../api.js';
 
@@ -185,8 +185,9 @@ export class Feed {
   #take({ searched_to, skipped, unreadable, recording }) {
     this.searchedTo = searched_to ?? this.searchedTo;
     this.skipped += skipped ?? 0;
-    const known = new Set(this.unreadable.map(({ file }) => file));
-    this.unreadable = [...this.unreadable, ...(unreadable ?? []).filter((/** @type {any} */ { file }) => !known.has(file))];
+    for (const one of unreadable ?? []) {
+      if (!this.unreadable.some(({ file }) => file === one.file)) this.unreadable.push(one);
+    }
     this.recording = recording ?? true;
   }
 
@@ -201,8 +202,8 @@ export class Feed {
   // ---- live
 
   /**
-   * Begins behind the first page, so that nothing falls between the two. A hidden tab holds no connection: browsers have
-   * few for a host, and all tabs share them.
+   * Begins behind the first page, so that nothing falls between the two. A hidden tab holds no connection: browsers
+   * have few for a host, and all tabs share them.
    */
   #look = () => {
     const wanted = this.#live && this.begun && !this.#ended && document.visibilityState === 'visible';

@@ -1,7 +1,7 @@
-// One transaction, beside the list: why it ended as it did, the whole record, and the same request as `curl`. Fields that
-// are new here are shown as they came. Not for: the list.
+// One transaction, beside the list: why it ended as it did, the whole record, and the same request as `curl`. Fields
+// that are new here are shown as they came. Not for: the list.
 
-import { get } from '../api.js';
+import { get, keyPath } from '../api.js';
 import { Fragment, classes, html, sentence } from '../lib.js';
 import { CopyButton } from '../parts/copy.js';
 import { curl, tokenSource } from '../parts/curl.js';
@@ -26,7 +26,9 @@ async function read(id, signal) {
   for (let tries = 1; tries <= TRIES; tries += 1) {
     const { data } = await get('/transactions', { request_id: id, limit: 1 }, { signal });
     // With a next page it may be further back, where the answer below looks.
-    if (data.transactions.length || data.next_cursor) return (await get(`/transactions/${encodeURIComponent(id)}`, {}, { signal })).data;
+    if (data.transactions.length || data.next_cursor) {
+      return (await get(`/transactions/${encodeURIComponent(id)}`, {}, { signal })).data;
+    }
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     if (signal.aborted) throw signal.reason;
   }
@@ -40,7 +42,13 @@ export default function TransactionDrawer({ id, onClose }) {
   const record = /** @type {Transaction | undefined} */ (data?.transaction);
   const title = record ? html`<code>${record.method ?? '–'} ${record.path ?? ''}</code>` : 'Transaction';
   return html`
-    <${Drawer} label="Transaction" title=${title} of=${id} onClose=${onClose} actions=${record && html`<${Actions} record=${record} now=${now} />`}>
+    <${Drawer}
+      label="Transaction"
+      title=${title}
+      of=${id}
+      onClose=${onClose}
+      actions=${record && html`<${Actions} record=${record} now=${now} />`}
+    >
       ${error && html`<${ErrorNote} error=${error} onRetry=${reload} />`}
       ${!record && !error && html`<${Skeleton} rows=${12} />`}
       ${record &&
@@ -75,7 +83,8 @@ function Actions({ record, now }) {
   return html`
     <${CopyButton} label="Copy as curl" text=${asCurl(record, now)} />
     <a class="button" href=${href('/try', again)}>Try it</a>
-    ${record.request_bytes > 0 && html`<span class="help">Its body (${bytes(record.request_bytes)}) is not recorded.</span>`}
+    ${record.request_bytes > 0 &&
+    html`<span class="help">Its body (${bytes(record.request_bytes)}) is not recorded.</span>`}
   `;
 }
 
@@ -122,7 +131,10 @@ const RESULTS = {
   not_needed: ['not needed', null, 'muted'],
 };
 
-/** The check that failed first in sight, then all of them in their order. @param {{record: Transaction, checks: Check[]}} props */
+/**
+ * The check that failed first in sight, then all of them in their order.
+ * @param {{record: Transaction, checks: Check[]}} props
+ */
 function Why({ record, checks }) {
   const failed = checks.filter(({ result }) => result === 'failed' || result === 'would_fail');
   return html`
@@ -147,7 +159,9 @@ function Why({ record, checks }) {
           return html`
             <li key=${name} class=${classes(tone, icon === null && 'check-skipped')}>
               ${icon ? html`<${Icon} name=${icon} />` : html`<span class="check-none" aria-hidden="true"></span>`}
-              <span class="check-name">${checkText(name)}${detail && result === 'passed' && html` <small class="muted">${detail}</small>`}</span>
+              <span class="check-name">
+                ${checkText(name)}${detail && result === 'passed' && html` <small class="muted">${detail}</small>`}
+              </span>
               <span class=${result === 'passed' ? 'unseen' : 'small'}>${word}</span>
             </li>
           `;
@@ -169,18 +183,32 @@ const ENDS = {
 /** @param {unknown} value */
 const code = (value) => html`<code>${value}</code>`;
 
-/** The fields in their order, with their words; null: it is said elsewhere. @type {Record<string, [string, (value: any, record: any) => any] | null>} */
+/** @param {string} value @param {string} label */
+const copied = (value, label) => html`
+  <span class="with-copy">${code(value)}<${CopyButton} text=${value} label=${label} iconOnly /></span>
+`;
+
+/**
+ * The fields in their order, with their words; null: it is said elsewhere.
+ * @type {Record<string, [string, (value: any, record: any) => any] | null>}
+ */
 const FIELDS = {
   time: ['Time', (value) => html`<${Time} value=${value} full />`],
-  request_id: ['Request id', (value) => html`<span class="with-copy">${code(value)}<${CopyButton} text=${value} label="Copy request id" iconOnly /></span>`],
+  request_id: ['Request id', (value) => copied(value, 'Copy request id')],
   decision: null,
   reason: ['Reason', (value) => html`${reasonText(value)} ${code(value)}`],
   error: ['Error', sentence],
   status: null,
   end: ['End', (value) => ENDS[value] ?? value],
-  key_id: ['Key', (value, { key_name }) => html`<a href=${href(`/keys/${encodeURIComponent(value)}`)}>${key_name ?? value}</a> ${code(value)}`],
+  key_id: [
+    'Key',
+    (value, { key_name }) => html`<a href=${href(keyPath(value))}>${key_name ?? value}</a> ${code(value)}`,
+  ],
   key_name: null,
-  token_fingerprint: ['Token', (value) => html`unknown; <a href=${href('/transactions', { search: value })}>same token</a> ${code(value)}`],
+  token_fingerprint: [
+    'Token',
+    (value) => html`unknown; <a href=${href('/transactions', { search: value })}>same token</a> ${code(value)}`,
+  ],
   client_ip: ['Client', (value) => html`<a href=${href('/transactions', { client: value })}>${code(value)}</a>`],
   user_agent: ['User agent', code],
   method: ['Method', code],
@@ -195,7 +223,7 @@ const FIELDS = {
   request_bytes: ['Body in', bytes],
   response_bytes: ['Body out', bytes],
   grpc_status: ['gRPC status', String],
-  trace_id: ['Trace id', (value) => html`<span class="with-copy">${code(value)}<${CopyButton} text=${value} label="Copy trace id" iconOnly /></span>`],
+  trace_id: ['Trace id', (value) => copied(value, 'Copy trace id')],
   hint: null,
   lost: ['Lost before', (value) => `${counted(value, 'transaction')} could not be written`],
   truncated: ['Cut', () => 'long text of this record was cut'],
@@ -212,7 +240,9 @@ function Facts({ record }) {
           field && fields[name] !== undefined && fields[name] !== null &&
           html`<${Fragment} key=${name}><dt>${field[0]}</dt><dd>${field[1](fields[name], record)}</dd><//>`,
       )}
-      ${unknown.map((name) => html`<${Fragment} key=${name}><dt>${name}</dt><dd>${code(JSON.stringify(fields[name]))}</dd><//>`)}
+      ${unknown.map(
+        (name) => html`<${Fragment} key=${name}><dt>${name}</dt><dd>${code(JSON.stringify(fields[name]))}</dd><//>`,
+      )}
     </dl>
   `;
 }

@@ -1,8 +1,9 @@
 // Transactions: who called what, when, and what became of it. Filters live in the address, what is new appears at the
 // top, and one record opens beside the list. Not for: reading the log, which is `transaction-feed.js`.
 
-import { apiUrl, get } from '../api.js';
-import { Component, classes, html, useCallback, useEffect, useId, useMemo, useReducer, useRef, useState } from '../lib.js';
+import { apiUrl, get, keyPath } from '../api.js';
+import { Component, classes, html, sentence, useCallback, useEffect, useId } from '../lib.js';
+import { useMemo, useReducer, useRef, useState } from '../lib.js';
 import { Banner } from '../parts/banner.js';
 import { Chip, Chips, ChoiceChip, TextChip } from '../parts/chips.js';
 import { counted } from '../parts/figures.js';
@@ -10,7 +11,7 @@ import { Icon } from '../parts/icon.js';
 import { KeyPicker } from '../parts/key-picker.js';
 import { Lazy, stylesheet } from '../parts/lazy.js';
 import { Menu } from '../parts/menu.js';
-import { DECISION_CHOICES, Decision, REASON_CHOICES, StatusCode, reasonText } from '../parts/outcome.js';
+import { DECISION_CHOICES, Decision, REASON_CHOICES, StatusCode, plain, reasonText } from '../parts/outcome.js';
 import { Empty, ErrorNote, Skeleton } from '../parts/states.js';
 import { Page } from '../parts/table.js';
 import { Time, duration, number } from '../parts/time.js';
@@ -25,7 +26,7 @@ await stylesheet('requests.css');
 const drawer = () => import('./transaction.js');
 
 /** The parameters of `GET /transactions` that can stand in the address. */
-const FILTERS = ['key', 'decision', 'reason', 'status', 'method', 'path', 'client', 'since', 'until', 'request_id', 'search'];
+const FILTERS = 'key decision reason status method path client since until request_id search'.split(' ');
 /** @type {[string, string][]} */
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS'].map((method) => [method, method]);
 /** @type {[string, string][]} */
@@ -56,6 +57,7 @@ export default function Transactions({ query }) {
     // The button that was pressed is gone.
     document.querySelector('h1')?.focus();
   };
+  const close = () => setQuery({ open: null });
   /** @param {string} format */
   const download = (format) => {
     const link = document.createElement('a');
@@ -79,18 +81,29 @@ export default function Transactions({ query }) {
     <${Page} title="Transactions" actions=${actions}>
       <${Filters} filters=${filters} wrong=${wrong} onChange=${filter} />
       ${!feed.recording &&
-      html`<${Banner} kind="info">Requests are not recorded at present: <code>transactions.enabled</code> is false in the config file.<//>`}
+      html`
+        <${Banner} kind="info">
+          Requests are not recorded at present: <code>transactions.enabled</code> is false in the config file.
+        <//>
+      `}
       <${LogNotes} feed=${feed} />
       <div class=${classes('beside', open && 'beside-open')}>
-        <${List} feed=${feed} live=${live} open=${open} empty=${html`<${Nothing} filtered=${filtered} onClear=${clear} />`} wrong=${wrong} />
-        ${open && html`<${Lazy} quiet name="transaction" load=${drawer} id=${open} onClose=${() => setQuery({ open: null })} />`}
+        <${List}
+          feed=${feed}
+          live=${live}
+          open=${open}
+          empty=${html`<${Nothing} filtered=${filtered} onClear=${clear} />`}
+          wrong=${wrong}
+        />
+        ${open && html`<${Lazy} quiet name="transaction" load=${drawer} id=${open} onClose=${close} />`}
       </div>
     <//>
   `;
 }
 
 /** @param {URLSearchParams} query @returns {Record<string, string>} */
-const chosenFilters = (query) => Object.fromEntries(FILTERS.flatMap((name) => (query.get(name) ? [[name, query.get(name) ?? '']] : [])));
+const chosenFilters = (query) =>
+  Object.fromEntries([...query].filter(([name, value]) => value && FILTERS.includes(name)));
 
 /** @param {URLSearchParams} query */
 const chosenText = (query) => JSON.stringify(chosenFilters(query));
@@ -169,18 +182,19 @@ function Filters({ filters, wrong, onChange }) {
       ${filters.request_id && html`<${TextChip} label="Request id" size=${20} ...${shared('request_id')} />`}
       <${TextChip} label="Search" size=${12} placeholder="any text" shortcut="search" ...${shared('search')} />
     <//>
-    ${wrong && html`<p class="bad" role="alert">${FILTER_NAMES[wrong.name] ?? wrong.name}: ${wrong.why}</p>`}
+    ${wrong && html`<p class="bad" role="alert">${sentence(plain(wrong.name))}: ${wrong.why}</p>`}
   `;
 }
 
-/** @type {Record<string, string>} */
-const FILTER_NAMES = { status: 'Status', method: 'Method', path: 'Path', client: 'Client', since: 'Since', until: 'Until', decision: 'Decision', reason: 'Reason' };
-
-/** The address holds the id, which survives a rename; the chip shows the name. @param {{value: string, onChange: (value: string) => void}} props */
+/**
+ * The address holds the id, which survives a rename; the chip shows the name.
+ * @param {{value: string, onChange: (value: string) => void}} props
+ */
 function KeyChip({ value, onChange }) {
   const id = useId();
   const [known, setKnown] = useState({ id: '', name: '' });
-  const { data } = useQuery(value && value !== known.id ? `key name ${value}` : null, (signal) => keyName(value, signal));
+  const unknown = value && value !== known.id;
+  const { data } = useQuery(unknown ? `key name ${value}` : null, (signal) => keyName(value, signal));
   const name = value === known.id ? known.name : (data ?? value);
   /** @param {{id: string, name: string} | null} key */
   const choose = (key) => {
@@ -197,7 +211,7 @@ function KeyChip({ value, onChange }) {
 /** @param {string} id @param {AbortSignal} signal @returns {Promise<string>} */
 async function keyName(id, signal) {
   try {
-    return (await get(`/keys/${encodeURIComponent(id)}`, {}, { signal })).data.name;
+    return (await get(keyPath(id), {}, { signal })).data.name;
   } catch {
     // A name, or the id of a key that was deleted.
     return id;
@@ -209,8 +223,10 @@ function LogNotes({ feed }) {
   if (!feed.skipped && !feed.unreadable.length) return null;
   return html`
     <${Banner} kind="warning">
-      ${feed.skipped > 0 && html`<span>${counted(feed.skipped, 'line')} of the log could not be read and ${feed.skipped === 1 ? 'is' : 'are'} left out.</span>`}
-      ${feed.unreadable.map(({ file, why }) => html`<span key=${file}><code>${file}</code> could not be read: ${why}</span>`)}
+      ${feed.skipped > 0 && html`<span>Could not be read and is left out: ${counted(feed.skipped, 'line')} of the log.</span>`}
+      ${feed.unreadable.map(
+        ({ file, why }) => html`<span key=${file}><code>${file}</code> could not be read: ${why}</span>`,
+      )}
     <//>
   `;
 }
@@ -220,7 +236,8 @@ const Nothing = ({ filtered, onClear }) =>
   filtered
     ? html`<${Empty} title="No transaction matches" text="Other filters may find what you look for."
         action=${html`<button type="button" class="button" onClick=${onClear}>Clear filters</button>`} />`
-    : html`<${Empty} title="No requests yet" text="Every request that goes through keygate appears here, with what became of it and why."
+    : html`<${Empty} title="No requests yet"
+        text="Every request that goes through keygate appears here, with what became of it and why."
         action=${html`<a class="button primary" href=${href('/try')}>Send a request</a>`} />`;
 
 /**
@@ -240,12 +257,15 @@ function List({ feed, live, open, empty, wrong }) {
     // The button is gone.
     panel.current?.focus({ preventScroll: true });
   };
-  if (!feed.begun && feed.error) return wrong ? null : html`<${ErrorNote} error=${feed.error} onRetry=${() => feed.restart()} />`;
+  if (wrong && !feed.begun) return null;
+  if (!feed.begun && feed.error) return html`<${ErrorNote} error=${feed.error} onRetry=${() => feed.restart()} />`;
   if (!feed.begun) return html`<div class="panel"><${Skeleton} rows=${12} /></div>`;
   return html`
     <div class="panel log" tabindex="-1" ref=${panel} ...${pause}>
       <p class="log-waiting" role="status">
-        ${live && feed.waitingCount > 0 && html`<button type="button" class="button" onClick=${show}>Show ${number(feed.waitingCount)} new</button>`}
+        ${live &&
+        feed.waitingCount > 0 &&
+        html`<button type="button" class="button" onClick=${show}>Show ${number(feed.waitingCount)} new</button>`}
       </p>
       ${feed.records.length > 0
         ? html`<${Rows} records=${feed.records} open=${open} />`
@@ -308,7 +328,10 @@ function Rows({ records, open }) {
         </tr>
       </thead>
       <tbody>
-        ${records.map((record) => html`<${Row} key=${identity(record)} record=${record} open=${open === record.request_id} search=${location.search} />`)}
+        ${records.map((record) => {
+          const opened = open === record.request_id;
+          return html`<${Row} key=${identity(record)} record=${record} open=${opened} search=${location.search} />`;
+        })}
       </tbody>
     </table>
   `;
@@ -331,23 +354,37 @@ class Row extends Component {
     const { method, path, query, request_id, reason, status, key_id, key_name, client_ip, lost } = record;
     const opened = new URLSearchParams(search);
     opened.set('open', request_id);
-    /** The whole row opens, except where a text is selected or something else is meant. @param {MouseEvent & {target: Element}} event */
+    /**
+     * The whole row opens, except where a text is selected or something else is meant.
+     * @param {MouseEvent & {target: Element}} event
+     */
     const click = ({ target }) => {
       if (!target.closest('a, button') && getSelection()?.isCollapsed !== false) setQuery({ open: request_id });
     };
     return html`
       ${lost &&
-      html`<tr class="log-lost"><td colspan="7" class="warn">${counted(lost, 'transaction')} before this could not be written</td></tr>`}
+      html`
+        <tr class="log-lost">
+          <td colspan="7" class="warn">${counted(lost, 'transaction')} before this could not be written</td>
+        </tr>
+      `}
       <tr class=${classes('log-row', open && 'log-open')} onClick=${click}>
         <th scope="row">
           <a class="clip" href=${href('/transactions', opened)} aria-current=${open ? 'true' : undefined} title=${path}>
             <code><b>${method ?? '–'}</b> ${path}${query && html`<span class="muted">?${query}</span>`}</code>
           </a>
         </th>
-        <td data-label="Decision"><span class="log-outcome"><${Decision} decision=${record.decision} />${reason && html`<small class="muted">${reasonText(reason)}</small>`}</span></td>
+        <td data-label="Decision">
+          <span class="log-outcome">
+            <${Decision} decision=${record.decision} />
+            ${reason && html`<small class="muted">${reasonText(reason)}</small>`}
+          </span>
+        </td>
         <td data-label="Status" class="number"><${StatusCode} status=${status} /></td>
         <td data-label="Key">
-          ${key_id ? html`<a class="clip" href=${href(`/keys/${encodeURIComponent(key_id)}`)}>${key_name ?? key_id}</a>` : html`<span class="muted">none</span>`}
+          ${key_id
+            ? html`<a class="clip" href=${href(keyPath(key_id))}>${key_name ?? key_id}</a>`
+            : html`<span class="muted">none</span>`}
         </td>
         <td data-label="Client" class="aside"><code>${client_ip ?? 'unix'}</code></td>
         <td data-label="Took" class="number aside">${duration(record.duration_us)}</td>
@@ -362,7 +399,9 @@ function Older({ feed }) {
   const searched = feed.searchedTo && html`searched back to <${Time} value=${feed.searchedTo} full />`;
   return html`
     <p class="log-end">
-      <span title="Other replicas record their own">${counted(feed.records.length, 'transaction')} of this instance${searched && html`, ${searched}`}</span>
+      <span title="Other replicas record their own">
+        ${counted(feed.records.length, 'transaction')} of this instance${searched && html`, ${searched}`}
+      </span>
       ${feed.busy
         ? html`<button type="button" class="button" onClick=${() => feed.stop()}>Stop searching</button>`
         : feed.hasOlder && html`<button type="button" class="button" onClick=${() => feed.older()}>Load older</button>`}

@@ -45,7 +45,8 @@ export function headerPairs(text) {
 export function remembered() {
   try {
     const entries = JSON.parse(stored(NAME) ?? '[]');
-    return Array.isArray(entries) ? entries.filter((entry) => typeof entry?.draft?.path === 'string').slice(0, KEPT) : [];
+    if (!Array.isArray(entries)) return [];
+    return entries.filter((entry) => typeof entry?.draft?.path === 'string').slice(0, KEPT);
   } catch {
     return [];
   }

@@ -1,7 +1,7 @@
-// Try it: a request with a chosen key, sent through the real proxy, and what came back. The browser never sees the token:
-// keygate adds it. Not for: remembering requests, which is `try-history.js`.
+// Try it: a request with a chosen key, sent through the real proxy, and what came back. The browser never sees the
+// token: keygate adds it. Not for: remembering requests, which is `try-history.js`.
 
-import { get, post } from '../api.js';
+import { get, keyPath, post } from '../api.js';
 import { html, useEffect, useId, useRef, useState } from '../lib.js';
 import { announce } from '../parts/announce.js';
 import { CopyButton } from '../parts/copy.js';
@@ -64,10 +64,12 @@ export default function TryIt({ query }) {
   useEffect(() => () => pending.current?.abort(), []);
 
   const { pairs, wrong } = headerPairs(draft.headers);
-  const { fields: wrongFields, rest } = fieldErrors(error, FIELDS);
+  const { fields: wrongFields } = fieldErrors(error, FIELDS);
+  // Not at a field, where it is marked.
+  const elsewhere = error && error.code !== 'headers' && !Object.keys(wrongFields).length;
   const headersError = error?.code === 'headers' ? error.message : wrongFields.headers;
-  /** @param {Partial<Draft>} change */
-  const change = (change) => setDraft((old) => ({ ...old, ...change }));
+  /** @param {keyof Draft} field */
+  const set = (field) => (/** @type {Draft[keyof Draft]} */ value) => setDraft((old) => ({ ...old, [field]: value }));
 
   /** @param {Event} [event] */
   const send = async (event) => {
@@ -80,9 +82,10 @@ export default function TryIt({ query }) {
     setSending(true);
     setError(null);
     pending.current = new AbortController();
-    const body = { key_id: draft.key?.id ?? null, method: draft.method, path: draft.path, headers: pairs, body: draft.body || null };
+    const { key, method, path, body } = draft;
+    const request = { key_id: key?.id ?? null, method, path, headers: pairs, body: body || null };
     try {
-      const { data } = await post('/try', body, { signal: pending.current.signal });
+      const { data } = await post('/try', request, { signal: pending.current.signal });
       setAnswer(data);
       setRecent(remember(draft, data, now?.token_source?.name));
       announce(`Answered with status ${data.status}`);
@@ -111,18 +114,18 @@ export default function TryIt({ query }) {
     <${Page} title="Try it">
       <div class="try">
         <form class="panel padded form" ref=${form} onSubmit=${send} onKeyDown=${press} novalidate>
-          <${KeyField} draft=${draft} error=${wrongFields.key_id} onChoose=${(/** @type {Choice | null} */ key) => change({ key })} />
+          <${KeyField} draft=${draft} error=${wrongFields.key_id} onChoose=${set('key')} />
           <div class="try-line">
-            <${Field} label="Method" value=${draft.method} options=${methodChoices(draft.method)} error=${wrongFields.method}
-              onValue=${(/** @type {string} */ method) => change({ method })} />
-            <${Field} label="Path" value=${draft.path} error=${wrongFields.path} class="mono" placeholder="/v1/items?page=2"
-              onValue=${(/** @type {string} */ path) => change({ path })} />
+            <${Field} label="Method" value=${draft.method} options=${methodChoices(draft.method)}
+              error=${wrongFields.method} onValue=${set('method')} />
+            <${Field} label="Path" class="mono" value=${draft.path} placeholder="/v1/items?page=2"
+              error=${wrongFields.path} onValue=${set('path')} />
           </div>
-          <${Field} label="Headers" multiline value=${draft.headers} error=${headersError} class="mono" rows="3" spellcheck=${false}
+          <${Field} label="Headers" class="mono" multiline rows="3" spellcheck=${false} value=${draft.headers}
             placeholder="Accept: application/json" hint="One a line, name: value. keygate adds the token of the key."
-            onValue=${(/** @type {string} */ headers) => change({ headers })} />
-          <${Field} label="Body" multiline value=${draft.body} error=${wrongFields.body} class="mono" rows="5" spellcheck=${false}
-            onValue=${(/** @type {string} */ body) => change({ body })} />
+            error=${headersError} onValue=${set('headers')} />
+          <${Field} label="Body" class="mono" multiline rows="5" spellcheck=${false} value=${draft.body}
+            error=${wrongFields.body} onValue=${set('body')} />
           <div class="buttons">
             <button type="submit" class="button primary" aria-disabled=${sending ? 'true' : undefined} title="Ctrl+Enter">
               ${sending ? 'Sending…' : 'Send'}
@@ -132,8 +135,9 @@ export default function TryIt({ query }) {
         </form>
         <section class="panel padded try-answer" aria-label="Answer">
           <h2>Answer</h2>
-          ${error && (rest || error.code !== 'headers') && !Object.keys(wrongFields).length && html`<${ErrorNote} error=${error} onRetry=${send} />`}
-          ${answer ? html`<${Answered} answer=${answer} />` : html`<${NoAnswer} sending=${sending} wrong=${Boolean(error)} />`}
+          ${elsewhere && html`<${ErrorNote} error=${error} onRetry=${send} />`}
+          ${answer && html`<${Answered} answer=${answer} />`}
+          ${!answer && html`<${NoAnswer} sending=${sending} wrong=${Boolean(error)} />`}
         </section>
       </div>
       <${Recent} recent=${recent} onChoose=${(/** @type {Draft} */ old) => setDraft({ ...old })} />
@@ -142,7 +146,8 @@ export default function TryIt({ query }) {
 }
 
 /** @param {string} method */
-const methodChoices = (method) => (METHODS.some(([name]) => name === method) ? METHODS : [...METHODS, /** @type {[string, string]} */ ([method, method])]);
+const methodChoices = (method) =>
+  METHODS.some(([name]) => name === method) ? METHODS : [...METHODS, [method, method]];
 
 /**
  * The key to begin with: the one that the address asks for, or the one that was used last.
@@ -162,7 +167,7 @@ function usePresetKey(id, found) {
 /** @param {string | null} id @param {AbortSignal} signal @returns {Promise<Choice | null>} */
 async function presetKey(id, signal) {
   const keys = id
-    ? [(await get(`/keys/${encodeURIComponent(id)}`, {}, { signal })).data]
+    ? [(await get(keyPath(id), {}, { signal })).data]
     : (await get('/keys', { sort: '-last_used_at', status: 'active', limit: 10 }, { signal })).data.keys;
   return keys.find((/** @type {Choice} */ key) => !unfit(key)) ?? null;
 }
@@ -184,7 +189,12 @@ function KeyField({ draft, error, onChoose }) {
 function NoAnswer({ sending, wrong }) {
   if (sending) return html`<${Empty} title="Waiting for the answer…" />`;
   if (wrong) return html`<p class="muted">The request was not sent, or was not answered.</p>`;
-  return html`<${Empty} title="Nothing sent yet" text="Choose a key and send: the request goes through keygate like that of any client." />`;
+  return html`
+    <${Empty}
+      title="Nothing sent yet"
+      text="Choose a key and send: the request goes through keygate like that of any client."
+    />
+  `;
 }
 
 /** @param {{answer: Answer}} props */
@@ -201,7 +211,7 @@ function Answered({ answer }) {
     <details>
       <summary>${answer.headers.length} headers</summary>
       <dl class="facts mono">
-        ${answer.headers.map(([name, value], place) => html`<dt key=${`${place} name`}>${name}</dt><dd key=${`${place} value`}>${value}</dd>`)}
+        ${answer.headers.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}
       </dl>
     </details>
     ${text
@@ -209,11 +219,15 @@ function Answered({ answer }) {
           <div class="try-body-head">
             <h3>Body</h3>
             ${answer.body_is_base64 && html`<span class="help">not text: shown as base64</span>`}
-            ${pretty !== null && html`<button type="button" class="button quiet" aria-pressed=${raw} onClick=${() => setRaw(!raw)}>Raw</button>`}
+            ${pretty !== null &&
+            html`
+              <button type="button" class="button quiet" aria-pressed=${raw} onClick=${() => setRaw(!raw)}>Raw</button>
+            `}
             <${CopyButton} text=${text} />
           </div>
           <pre class="code" tabindex="0" role="region" aria-label="What came back">${text}</pre>
-          ${answer.body_truncated && html`<p class="help">The rest is left out: the answer is longer than ${bytes(text.length)}.</p>`}
+          ${answer.body_truncated &&
+          html`<p class="help">The rest is left out: the answer is longer than ${bytes(text.length)}.</p>`}
         `
       : html`<p class="muted">The answer has no body.</p>`}
   `;
@@ -240,7 +254,12 @@ function Recent({ recent, onChoose }) {
         ${recent.map(
           (entry) => html`
             <li key=${entry.request_id}>
-              <button type="button" class="row-button" onClick=${() => onChoose(entry.draft)} title="Fill the form with this request">
+              <button
+                type="button"
+                class="row-button"
+                title="Fill the form with this request"
+                onClick=${() => onChoose(entry.draft)}
+              >
                 <code class="clip"><b>${entry.draft.method}</b> ${entry.draft.path}</code>
                 <span class="clip muted">${entry.draft.key?.name ?? 'no key'}</span>
                 <${StatusCode} status=${entry.status} />
