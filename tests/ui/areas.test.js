@@ -109,6 +109,7 @@ ui('try it sends through the proxy and shows what came back', { keys: KEYS }, as
         await field(page, 'API key').fill(name);
         await page.getByRole('option', { name }).click();
     };
+    await eventually('it begins with a key', () => field(page, 'API key').inputValue());
     await choose('default');
     await field(page, 'Method').selectOption('POST');
     await field(page, 'Path').fill('/v1/orders?page=2');
