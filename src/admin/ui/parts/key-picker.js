@@ -2,7 +2,7 @@
 // what is done with the key.
 
 import { get } from '../api.js';
-import { html, useEffect, useRef, useState } from '../lib.js';
+import { html, useEffect, useLayoutEffect, useRef, useState } from '../lib.js';
 
 /** @typedef {{id: string, name: string, mask?: string | null, status?: string, copy?: string}} Choice */
 
@@ -28,7 +28,8 @@ export function KeyPicker(props) {
   const [active, setActive] = useState(-1);
   const search = useRef({ timer: 0, abort: new AbortController() });
 
-  useEffect(() => {
+  // At once: what somebody types meanwhile must not be mixed with it.
+  useLayoutEffect(() => {
     setText(value);
   }, [value]);
   useEffect(() => () => stop(), []);

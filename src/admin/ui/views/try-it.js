@@ -160,7 +160,8 @@ function usePresetKey(id, found) {
   useEffect(() => {
     if (!data || given.current) return;
     given.current = true;
-    found(data);
+    // Somebody is choosing one already.
+    if (document.activeElement?.getAttribute('role') !== 'combobox') found(data);
   }, [data]);
 }
 
