@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { ui } from './browser.js';
 import { eventually } from './gate.js';
-import { button, choose, heading, row } from './steps.js';
+import { button, choose, dialog, heading, row } from './steps.js';
 
 const EVIL = '<img src=x onerror="globalThis.hit=1">';
 const MORE = '"><script>globalThis.hit=1</script>{{7*7}}${7*7}';
@@ -27,9 +27,11 @@ ui('markup in what people and clients write stays text', {}, async ({ gate, open
     await row(page, EVIL).getByText(MORE).waitFor();
     await calm('the list');
     await button(row(page, EVIL), 'Edit').click();
+    await dialog(page, 'Edit API key').waitFor();
+    await calm('the form');
     await page.keyboard.press('Escape');
     await choose(page, EVIL, 'Delete');
-    await page.getByRole('dialog', { name: `Delete ${EVIL}?`, exact: true }).waitFor();
+    await dialog(page, `Delete ${EVIL}?`).waitFor();
     await calm('the dialog');
     for (const [at, shown] of [
         [`keys/${id}`, EVIL],
