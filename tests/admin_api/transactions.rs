@@ -178,7 +178,8 @@ fn from_a_request_id_to_why_it_was_refused() {
         entry("good", GOOD, ", enabled: false"),
         entry("other", OTHER, ""),
     ]);
-    let running = Running::with(|setup| setup.keys(keys));
+    // One worker, whose records are in the order of the requests' ends.
+    let running = Running::with(|setup| setup.keys(keys).set("workers", "1"));
     for (id, token) in [
         ("id-off", GOOD),
         ("id-on", OTHER),
