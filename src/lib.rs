@@ -13,7 +13,8 @@
 //!
 //! The **control plane** is one thread with a runtime of its own: signals, reloading and editing the keys, the admin
 //! API, telemetry, name look-ups, and the order of stopping. The log's writer has a thread of its own as well, and
-//! so have the totals. None of them is ever waited for by a request.
+//! so have the totals. None of them is ever waited for by a request, but for the log where the
+//! configuration promises a record before the end of its answer.
 //!
 //! # Modules, in the order of their layers
 //!
@@ -22,7 +23,7 @@
 //! | 8 | [`cli`] | what people type: one file a command; the only place that prints |
 //! | 7 | [`server`] | assembly: from a checked config to a running gate, and back down in order |
 //! | 6 | [`proxy`] | the data plane: a request from its first byte to the last of its answer |
-//! | 6 | [`admin`] | the admin API: keys, their use, transactions, status and audit over HTTP |
+//! | 6 | [`admin`] | the admin API and its pages: keys, their use, transactions, status and audit over HTTP |
 //! | 6 | [`telemetry`] | `/livez`, `/readyz`, `/metrics`, and `POST /drain` for this machine |
 //! | 5 | [`audit`] | who changed what, when, and from where |
 //! | 5 | [`auth`] | may this request pass? Pure: head, address, table and time in, verdict out |
@@ -68,7 +69,8 @@
 //! each returning to it: open the transaction, `forwarded::client` (who is it), [`auth::Policy::decide`] (may
 //! it pass), [`proxy::headers`] (what the upstream sees), `upstream::send`, [`proxy::headers`] again (what the
 //! client sees). The key table's snapshot is let go before the first wait. `proxy::body` carries the answer
-//! back and owns the transaction, which is recorded when it is dropped: once, however the request ends.
+//! back and owns the transaction, which is recorded when it is dropped: once, however the request ends. Where an answer
+//! waits for its record, `proxy::body` holds its end back until then.
 //! Whatever stops on the way becomes an answer in [`proxy::respond`], the one table with status codes.
 //!
 //! **An edit of the key file.** By hand: [`watch`] says that the file moved and is at rest; [`store::reload`] reads
