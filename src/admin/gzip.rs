@@ -20,7 +20,7 @@ const SHORT_BYTES: usize = 1_024;
 pub(super) fn json(asked: &HeaderMap, value: &impl Serialize) -> Response {
     let text = serde_json::to_vec(value).expect("answers are made of text and numbers");
     let mut response = if text.len() > SHORT_BYTES && is_taken(asked) {
-        let mut response = json_bytes(zipped(&text, Compression::fast()).into());
+        let mut response = json_bytes(zipped(&text, Compression::default()).into());
         response
             .headers_mut()
             .insert(header::CONTENT_ENCODING, GZIP);

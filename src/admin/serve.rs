@@ -233,7 +233,10 @@ async fn run(request: Request<Incoming>, place: Arc<Place>, with: With) -> Respo
     let mut response = survived(work, &request_id).await;
     let headers = response.headers_mut();
     fix(headers);
-    if let Ok(id) = HeaderValue::from_str(&request_id) {
+    // Nobody asks about a script or a style by its id, and a page loads dozens of them.
+    if !is_within_pages(headers)
+        && let Ok(id) = HeaderValue::from_str(&request_id)
+    {
         headers.insert("x-request-id", id);
     }
     response
@@ -267,9 +270,13 @@ fn agrees(parts: &Parts) -> Result<(), ApiError> {
     }
 }
 
-fn fix(headers: &mut HeaderMap) {
+fn is_within_pages(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
-    let within = kind.is_some_and(|kind| WITHIN_PAGES.iter().any(|known| kind == known));
+    kind.is_some_and(|kind| WITHIN_PAGES.iter().any(|known| kind == known))
+}
+
+fn fix(headers: &mut HeaderMap) {
+    let within = is_within_pages(headers);
     for (name, value) in FIXED {
         if within && OF_DOCUMENTS.contains(&name) {
             continue;
