@@ -173,7 +173,7 @@ fn a_late_sink_is_waited_for_only_where_that_was_asked_for() {
         runtime().block_on(async {
             hold.changed().await; // the record was told of before it was handed over
             hold.settle();
-            hold.changed().await; // nothing for a second
+            hold.changed().await; // nothing until it is late
         });
         assert!(said(&health).is_some(), "{when_full:?}");
         assert_eq!(request.is_released(&hold), lets_go, "{when_full:?}");
