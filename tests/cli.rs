@@ -386,6 +386,16 @@ fn the_demo_does_what_it_prints_and_leaves_nothing_behind() {
         .unwrap();
     assert_eq!(status_of(url, &format!("{header}\r\n")), "200");
     assert_eq!(status_of(without, ""), "401");
+    let pages = lines
+        .iter()
+        .find_map(|line| line.trim().strip_prefix("The pages, in a browser: "));
+    let (page, code) = pages.unwrap().split_once('#').unwrap();
+    assert_eq!(status_of(page, ""), "200");
+    assert!(
+        code.starts_with("code=") && code.len() > 20,
+        "no code: {} characters",
+        code.len()
+    );
     let mut transactions = String::new();
     stdout.read_line(&mut transactions).unwrap();
     stdout.read_line(&mut transactions).unwrap();

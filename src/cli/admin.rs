@@ -107,6 +107,13 @@ pub(super) fn invite(config: Config, listen: SocketAddr) -> Invitation {
     })
 }
 
+/// The address of the setup wizard with a new code, for whoever looks at the terminal; none where there is no way in.
+pub(super) fn wizard(config: Config, listen: SocketAddr) -> Option<Secret> {
+    let desk = Desk::new(config, Clock::system()).ok()?;
+    let code = desk.make_code().ok()?;
+    Some(access::setup_url(&desk.config.admin, listen, &code))
+}
+
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
 enum Failure {

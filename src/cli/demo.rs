@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use crate::cli::FAILED;
 use crate::cli::WRONG;
+use crate::cli::admin;
 use crate::cli::log;
 use crate::cli::print;
 use crate::cli::run::start;
@@ -66,11 +67,15 @@ pub(super) fn run() -> ExitCode {
     };
     log::start(config.log);
     let transactions = config.transactions.dir.clone();
+    let administered = config.clone();
     let running = match start(config, None) {
         Ok(running) => running,
         Err(code) => return code,
     };
-    let reminder = introduce(&running, &tokens);
+    let wizard = running
+        .admin()
+        .and_then(|at| admin::wizard(administered, at));
+    let reminder = introduce(&running, &tokens, wizard.as_ref());
     drop(tokens);
     let tail = Tail::start(&transactions, reminder);
     let code = wait(running);
@@ -102,7 +107,7 @@ fn config(file: PathBuf) -> Result<Config, ExitCode> {
 }
 
 /// The first screen; returns what is said again when it has scrolled away.
-fn introduce(running: &Running, tokens: &Tokens) -> String {
+fn introduce(running: &Running, tokens: &Tokens, wizard: Option<&Secret>) -> String {
     let url = running.addresses().first().map(url).unwrap_or_default();
     print::note(format_args!("listening on {url}"));
     let mut look = String::new();
@@ -123,12 +128,15 @@ fn introduce(running: &Running, tokens: &Tokens) -> String {
             tokens.admin.expose()
         );
     }
+    let pages = wizard.map_or_else(String::new, |wizard| {
+        format!("  The pages, in a browser: {}\n\n", wizard.expose())
+    });
     let keys = running.keys_file().display();
     print::line(format_args!(
         "\nAn echo service is behind keygate now, and there is one key.\n\n\
          With the key, the service answers (200):\n\n  {with_key}\n\n\
          Without it, keygate does (401):\n\n  curl -i {url}/hello\n\n\
-         Then look around:\n\n  The keys: {keys}\n  \
+         Then look around:\n\n{pages}  The keys: {keys}\n  \
          Change `enabled: true` to `false` there, and the key stops working at once.\n{manage}{look}\n\
          Ctrl-C ends the demo and removes everything. Each request shows below.\n",
     ));
