@@ -170,6 +170,7 @@ fn on_a_full_disk_new_requests_are_refused_where_that_was_asked_for() {
     for mode in [
         "durability: buffered, when_full: refuse",
         "durability: written, when_full: refuse",
+        "durability: synced, when_full: refuse",
     ] {
         let small = Small::start(mode);
         let mut number = 0;

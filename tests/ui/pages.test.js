@@ -167,6 +167,7 @@ for (const width of [1280, 360]) {
         await field(page, 'Password').fill('correct horse battery staple');
         await seen('setup-2');
         await button(page, 'Create account').click();
+        await heading(page, 'First API key').waitFor(); // the step before has a Name as well
         await field(page, 'Name').fill('default');
         await seen('setup-3');
         await button(page, 'Create key').click();
