@@ -76,6 +76,7 @@ fn upwards(criterion: &mut Criterion) {
     );
     let target = Target::Unix("/run/app.sock".into());
     let host = HostRule::new(&Upstream {
+        speech: keygate::config::Speech::Http,
         target,
         host: UpstreamHost::Keep,
     })

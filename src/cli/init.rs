@@ -213,7 +213,7 @@ fn curl(config: &Config, token: &str) -> String {
         .listen
         .first()
         .expect("a configuration has a listener");
-    let (socket, base) = match address.reached() {
+    let (socket, base) = match address.address.reached() {
         Address::Tcp(address) => (String::new(), format!("http://{address}")),
         Address::Unix(path) => (
             format!("--unix-socket {} ", path.display()),

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 
 use crate::config::Address;
 use crate::config::AdminUrl;
+use crate::config::Speech;
 use crate::config::Target;
-use crate::config::layers::NOT_IN_THIS_VERSION;
+use crate::config::Upstream;
 use crate::config::value::Wrong;
 
 /// `127.0.0.1:8080`, `unix:/run/keygate.sock`: what `listen` accepts.
@@ -45,13 +46,14 @@ pub(crate) fn reached(mut listener: SocketAddr) -> SocketAddr {
     listener
 }
 
-/// `http://127.0.0.1:3000`, `http://app:3000`, `unix:/run/app.sock`: what `upstream` accepts.
-impl fmt::Display for Target {
+/// `http://127.0.0.1:3000`, `https://app:3000`, `unix:/run/app.sock`: what `upstream` accepts.
+impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => write!(f, "http://{address}"),
-            Self::Name { name, port } => write!(f, "http://{name}:{port}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        let scheme = self.speech.scheme();
+        match &self.target {
+            Target::Address(address) => write!(f, "{scheme}://{address}"),
+            Target::Name { name, port } => write!(f, "{scheme}://{name}:{port}"),
+            Target::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -85,9 +87,9 @@ pub(super) fn parse_socket(text: &str) -> Result<SocketAddr, Wrong> {
 }
 
 /// Reads who is protected. A path is left as it is written.
-pub(super) fn parse_upstream(text: &str) -> Result<Target, Wrong> {
+pub(super) fn parse_upstream(text: &str) -> Result<(Speech, Target), Wrong> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return Ok(Target::Unix(parse_socket_path(path)?));
+        return Ok((Speech::Http, Target::Unix(parse_socket_path(path)?)));
     }
     // What stands before an @ may be a password.
     let wrong = |why: &str| match text.contains('@') {
@@ -98,21 +100,19 @@ pub(super) fn parse_upstream(text: &str) -> Result<Target, Wrong> {
         let hint = format!("write http://{text}");
         return Err(wrong("expected a URL such as \"http://127.0.0.1:3000\"").hint(hint));
     };
-    match &*scheme.to_ascii_lowercase() {
-        "http" => {}
-        "https" | "h2c" => {
-            let what = format!("{scheme}:// to the upstream is {NOT_IN_THIS_VERSION}");
-            return Err(Wrong::new(what).hint("use http://, or a unix: socket"));
-        }
-        _ => return Err(wrong("expected http:// or unix:")),
-    }
+    let speech = match &*scheme.to_ascii_lowercase() {
+        "http" => Speech::Http,
+        "https" => Speech::Https,
+        "h2c" => Speech::H2c,
+        _ => return Err(wrong("expected http://, https://, h2c:// or unix:")),
+    };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains(['/', '?', '#', '@']) {
         let hint = "requests keep their own paths: write only http://HOST:PORT";
         return Err(wrong("expected a host and a port and nothing else").hint(hint));
     }
-    let (host, port) =
-        split_port(authority).ok_or_else(|| wrong("expected a port from 1 to 65535"))?;
+    let (host, port) = split_port(authority, speech.port())
+        .ok_or_else(|| wrong("expected a port from 1 to 65535"))?;
     if let Some(address) = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
@@ -120,14 +120,14 @@ pub(super) fn parse_upstream(text: &str) -> Result<Target, Wrong> {
         let address: IpAddr = address
             .parse()
             .map_err(|_| wrong("expected an IPv6 address in the brackets"))?;
-        return Ok(Target::Address(SocketAddr::new(address, port)));
+        return Ok((speech, Target::Address(SocketAddr::new(address, port))));
     }
     if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(Target::Address(SocketAddr::new(address, port)));
+        return Ok((speech, Target::Address(SocketAddr::new(address, port))));
     }
     let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     if is_host_name(&name) {
-        Ok(Target::Name { name, port })
+        Ok((speech, Target::Name { name, port }))
     } else {
         Err(wrong("expected a host name or an address"))
     }
@@ -141,7 +141,7 @@ pub(super) fn parse_host(text: &str) -> Result<String, Wrong> {
         ))
         .hint("write it as a client would send it: api.example.com, or api.example.com:8443")
     };
-    let (host, _) = split_port(text).ok_or_else(wrong)?;
+    let (host, _) = split_port(text, 80).ok_or_else(wrong)?;
     let address = match host.strip_prefix('[') {
         Some(host) => host
             .strip_suffix(']')
@@ -153,6 +153,18 @@ pub(super) fn parse_host(text: &str) -> Result<String, Wrong> {
         Ok(text.to_owned())
     } else {
         Err(wrong())
+    }
+}
+
+/// The name, or the address, in a certificate.
+pub(super) fn parse_name(text: &str) -> Result<String, Wrong> {
+    if text.parse::<IpAddr>().is_ok() || is_host_name(text) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(Wrong::new(format!(
+            "expected the name in a certificate or none, found {text:?}"
+        ))
+        .hint("write it without a port: api.example.com"))
     }
 }
 
@@ -181,7 +193,8 @@ pub(super) fn parse_admin_url(text: &str) -> Result<AdminUrl, Wrong> {
         );
     }
     let own_port = if secure { 443 } else { 80 };
-    let (host, port) = split_port(authority.as_str().trim_end_matches(':')).ok_or_else(wrong)?;
+    let (host, port) =
+        split_port(authority.as_str().trim_end_matches(':'), 80).ok_or_else(wrong)?;
     let written = host.len() < authority.as_str().trim_end_matches(':').len();
     let host = as_browsers_write(&parse_host(host)?);
     let authority = if written && port != own_port {
@@ -233,11 +246,11 @@ pub(super) fn reaches(target: &Target, listen: &Address) -> bool {
     }
 }
 
-/// `host:port`, or a host alone with HTTP's port.
-fn split_port(authority: &str) -> Option<(&str, u16)> {
+/// `host:port`, or a host alone, which stands for this port.
+fn split_port(authority: &str, default: u16) -> Option<(&str, u16)> {
     let end_of_host = authority.rfind(']').unwrap_or(0);
     match authority[end_of_host..].find(':') {
-        None => Some((authority, 80)),
+        None => Some((authority, default)),
         Some(colon) => {
             let (host, port) = authority.split_at(end_of_host + colon);
             let port = &port[1..];
@@ -284,27 +297,40 @@ mod tests {
             name: name.to_owned(),
             port,
         };
+        let address = |text: &str| Target::Address(text.parse().unwrap());
         let rows = [
             (
                 "http://127.0.0.1:3000",
-                Target::Address("127.0.0.1:3000".parse().unwrap()),
+                Speech::Http,
+                address("127.0.0.1:3000"),
             ),
             (
                 "http://127.0.0.1:3000/",
-                Target::Address("127.0.0.1:3000".parse().unwrap()),
+                Speech::Http,
+                address("127.0.0.1:3000"),
             ),
+            ("HTTP://[::1]:3000", Speech::Http, address("[::1]:3000")),
+            ("http://[::1]", Speech::Http, address("[::1]:80")),
+            ("http://app", Speech::Http, name("app", 80)),
             (
-                "HTTP://[::1]:3000",
-                Target::Address("[::1]:3000".parse().unwrap()),
+                "http://App.Example.:81",
+                Speech::Http,
+                name("app.example", 81),
             ),
-            ("http://[::1]", Target::Address("[::1]:80".parse().unwrap())),
-            ("http://app", name("app", 80)),
-            ("http://App.Example.:81", name("app.example", 81)),
-            ("http://my_app-1:3000", name("my_app-1", 3000)),
-            ("unix:/run/app.sock", Target::Unix("/run/app.sock".into())),
+            ("http://my_app-1:3000", Speech::Http, name("my_app-1", 3000)),
+            ("https://app", Speech::Https, name("app", 443)),
+            ("https://127.0.0.1", Speech::Https, address("127.0.0.1:443")),
+            ("HTTPS://app:8443", Speech::Https, name("app", 8443)),
+            ("h2c://app", Speech::H2c, name("app", 80)),
+            ("h2c://[::1]:50051", Speech::H2c, address("[::1]:50051")),
+            (
+                "unix:/run/app.sock",
+                Speech::Http,
+                Target::Unix("/run/app.sock".into()),
+            ),
         ];
-        for (text, target) in rows {
-            assert_eq!(parse_upstream(text), Ok(target), "{text}");
+        for (text, speech, target) in rows {
+            assert_eq!(parse_upstream(text), Ok((speech, target)), "{text}");
         }
     }
 
@@ -312,9 +338,8 @@ mod tests {
     fn what_is_no_upstream_is_refused() {
         let rows = [
             ("127.0.0.1:3000", "expected a URL such as"),
-            ("https://app", "not in this version of keygate"),
-            ("h2c://app", "not in this version of keygate"),
-            ("ftp://app", "expected http:// or unix:"),
+            ("ftp://app", "expected http://, https://, h2c:// or unix:"),
+            ("https://app/v1", "and nothing else"),
             ("http://app/v1", "and nothing else"),
             ("http://user@app", "and nothing else"),
             ("http://app:0", "a port from 1 to 65535"),
@@ -412,7 +437,7 @@ mod tests {
         ];
         for (upstream, listen, same) in rows {
             let (target, address) = (
-                parse_upstream(upstream).unwrap(),
+                parse_upstream(upstream).unwrap().1,
                 parse_listen(listen).unwrap(),
             );
             assert_eq!(reaches(&target, &address), same, "{upstream} {listen}");

@@ -24,6 +24,7 @@ impl Reader<'_, '_> {
         if let Some(listen) = config
             .listen
             .iter()
+            .map(|listen| &listen.address)
             .find(|listen| target.is_some_and(|to| address::reaches(to, listen)))
         {
             let wrong = Wrong::new(format!(
@@ -32,11 +33,10 @@ impl Reader<'_, '_> {
             .hint("give the service another port, or keygate: listen, KEYGATE_LISTEN or --listen");
             self.problem("upstream", wrong);
         }
-        let again = config.listen.iter().enumerate().find_map(|(index, other)| {
-            config.listen[..index]
-                .iter()
-                .find(|one| same(one, other))
-                .map(|one| (one, other))
+        let addresses = || config.listen.iter().map(|listen| &listen.address);
+        let again = addresses().enumerate().find_map(|(index, other)| {
+            let mut before = addresses().take(index);
+            before.find(|one| same(one, other)).map(|one| (one, other))
         });
         if let Some((one, other)) = again {
             let wrong = Wrong::new(format!("{one} and {other} are the same place"))
@@ -45,7 +45,7 @@ impl Reader<'_, '_> {
         }
         let telemetry = config.telemetry.listen.map(Address::Tcp);
         if let Some(telemetry) = telemetry
-            && let Some(listen) = config.listen.iter().find(|listen| same(listen, &telemetry))
+            && let Some(listen) = addresses().find(|listen| same(listen, &telemetry))
         {
             if self.is_written("telemetry.listen") {
                 let wrong = Wrong::new(format!("clients connect there already (listen: {listen})"))
@@ -58,6 +58,30 @@ impl Reader<'_, '_> {
                 .hint("take another port, or give telemetry.listen one; none switches it off");
                 self.problem("listen", wrong);
             }
+        }
+    }
+
+    /// What TLS and the PROXY protocol need is there.
+    pub(super) fn tls_agrees(&mut self, config: &Config) {
+        if config.tls.is_none() && config.listen.iter().any(|listen| listen.tls) {
+            let wrong = Wrong::new("a listener speaks TLS, and there is no certificate")
+                .hint("add one: tls: {certificates: [{certificate: FILE, key: FILE}]}");
+            self.problem("listen", wrong);
+        }
+        if config.tls.is_some() && !config.listen.iter().any(|listen| listen.tls) {
+            let wrong = Wrong::new("no listener speaks TLS: the certificates are not used")
+                .hint("write {address: 0.0.0.0:8443, tls: true}");
+            let warning = self.describe("tls.certificates", wrong);
+            self.layers.warnings.push(warning);
+        }
+        let proxied = config
+            .listen
+            .iter()
+            .any(|listen| listen.proxy_protocol && matches!(listen.address, Address::Tcp(_)));
+        if proxied && config.forwarded.trusted_proxies.is_empty() {
+            let wrong = Wrong::new("proxy_protocol: nobody is trusted to say who the client is")
+                .hint("name the load balancers: forwarded: {trusted_proxies: [10.0.0.0/8]}");
+            self.problem("listen", wrong);
         }
     }
 
@@ -97,7 +121,7 @@ impl Reader<'_, '_> {
         let clients = config
             .listen
             .iter()
-            .map(|at| ("listen", "clients connect", at));
+            .map(|listen| ("listen", "clients connect", &listen.address));
         let telemetry = telemetry
             .iter()
             .map(|at| ("telemetry.listen", "health and metrics are", at));
@@ -116,7 +140,7 @@ impl Reader<'_, '_> {
             }
         }
         let loopback = admin.listen.ip().to_canonical().is_loopback();
-        let https = admin.url.as_ref().is_some_and(|url| url.secure);
+        let https = admin.tls.is_some() || admin.url.as_ref().is_some_and(|url| url.secure);
         if !loopback && !https && admin.allow_plain_http {
             let wrong = Wrong::new(format!(
                 "other machines reach {}, and passwords and tokens go there in plain HTTP",

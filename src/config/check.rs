@@ -9,12 +9,15 @@ use std::thread;
 use crate::config::Address;
 use crate::config::Admin;
 use crate::config::Auth;
+use crate::config::Certificate;
+use crate::config::ClientCertificates;
 use crate::config::Config;
 use crate::config::Durability;
 use crate::config::Forwarded;
 use crate::config::Identity;
 use crate::config::Keys;
 use crate::config::Limits;
+use crate::config::Listen;
 use crate::config::Log;
 use crate::config::LogFormat;
 use crate::config::LogLevel;
@@ -24,17 +27,20 @@ use crate::config::OnRevoke;
 use crate::config::Preflight;
 use crate::config::RecordedClientIp;
 use crate::config::RecordedQuery;
+use crate::config::Speech;
 use crate::config::Target;
 use crate::config::Telemetry;
 use crate::config::Timeouts;
+use crate::config::Tls;
+use crate::config::TlsVersion;
 use crate::config::Transactions;
 use crate::config::Upstream;
 use crate::config::UpstreamHost;
+use crate::config::UpstreamTls;
 use crate::config::WhenFull;
 use crate::config::address;
 use crate::config::file;
 use crate::config::layers::Layers;
-use crate::config::layers::NOT_IN_THIS_VERSION;
 use crate::config::layers::Origin;
 use crate::config::reader::Folders;
 use crate::config::reader::Reader;
@@ -93,14 +99,19 @@ pub(super) fn check(
     let telemetry = Telemetry {
         listen: reader.telemetry(),
     };
-    let listen = reader.listen();
-    let target = reader.target();
+    let tls = reader.tls();
+    let listen = reader.listen(tls.is_some());
+    let (speech, target) = match reader.target() {
+        Some((speech, target)) => (speech, Some(target)),
+        None => (Speech::Http, None),
+    };
     let host = reader.upstream_host();
     let config = Config {
         file: absolute_file,
         listen,
         // Replaced below; a placeholder never leaves this function.
         upstream: Upstream {
+            speech,
             target: target.clone().unwrap_or(Target::Unix(PathBuf::new())),
             host,
         },
@@ -111,6 +122,8 @@ pub(super) fn check(
         transactions: reader.transactions(),
         admin: reader.admin(),
         telemetry: telemetry.clone(),
+        tls,
+        upstream_tls: reader.upstream_tls(),
         timeouts: reader.timeouts(),
         limits: reader.limits(),
         forwarded: Forwarded {
@@ -121,6 +134,7 @@ pub(super) fn check(
         log: reader.log(),
     };
     reader.sockets_agree(&config, target.as_ref());
+    reader.tls_agrees(&config);
     reader.admin_agrees(&config);
     reader.rotation_agrees(&config);
     reader.headers_agree(&config.auth);
@@ -179,6 +193,7 @@ impl Reader<'_, '_> {
             allow_plain_http: self.boolean("admin.allow_plain_http"),
             token_file: self.path_unless_none("admin.token_file"),
             session: self.duration("admin.session"),
+            tls: self.certificate("admin.tls.certificate", "admin.tls.key"),
         }
     }
 
@@ -190,33 +205,95 @@ impl Reader<'_, '_> {
         })
     }
 
-    fn listen(&mut self) -> Vec<Address> {
+    /// A listener speaks TLS where there are certificates, unless it says otherwise or is a Unix socket.
+    fn listen(&mut self, tls: bool) -> Vec<Listen> {
         let listen = self.read("listen", |node| {
-            let one = |node: &Node<'_>| match &node.value {
-                Value::Map(_) => Err(Wrong::new(format!(
-                    "a listener with options is {NOT_IN_THIS_VERSION}"
-                ))
-                .hint("write only its address: 0.0.0.0:8080")),
-                _ => address::parse_listen(value::text(node)?),
-            };
+            let one = |node: &Node<'_>| listener(node, tls);
             match &node.value {
                 Value::List(items) if items.is_empty() => {
                     Err(Wrong::new("expected at least one address")
                         .hint("write it as 0.0.0.0:8080"))
                 }
                 Value::List(_) => value::list("addresses", node, one),
-                _ => one(node).map(|address| vec![address]),
+                _ => one(node).map(|listener| vec![listener]),
             }
         });
-        let place = |address| match address {
-            Address::Unix(path) => Address::Unix(self.absolute("listen", &path)),
-            tcp @ Address::Tcp(_) => tcp,
+        let place = |listen: Listen| match listen.address {
+            Address::Unix(path) => Listen {
+                address: Address::Unix(self.absolute("listen", &path)),
+                ..listen
+            },
+            Address::Tcp(_) => listen,
         };
         listen.into_iter().map(place).collect()
     }
 
+    fn tls(&mut self) -> Option<Tls> {
+        let certificates = self.read("tls.certificates", |node| {
+            value::list("certificates", node, value::certificate)
+        });
+        let place = |certificate: Certificate| Certificate {
+            certificate: self.absolute("tls.certificates", &certificate.certificate),
+            key: self.absolute("tls.certificates", &certificate.key),
+        };
+        let certificates: Vec<_> = certificates.into_iter().map(place).collect();
+        let required = self.choice(
+            "tls.client",
+            &[("required", true), ("optional", false)],
+            &[],
+        );
+        let client = self
+            .path_unless_none("tls.client_ca")
+            .map(|ca| ClientCertificates { ca, required });
+        let min_version = self.choice(
+            "tls.min_version",
+            &[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)],
+            &[],
+        );
+        if certificates.is_empty() && client.is_some() {
+            let wrong = Wrong::new("client certificates without a certificate of our own")
+                .hint("add one: tls: {certificates: [{certificate: FILE, key: FILE}]}");
+            self.problem("tls.client_ca", wrong);
+        }
+        (!certificates.is_empty()).then_some(Tls {
+            certificates,
+            client,
+            min_version,
+        })
+    }
+
+    fn upstream_tls(&mut self) -> UpstreamTls {
+        UpstreamTls {
+            ca: self.path_unless_none("upstream_tls.ca"),
+            client: self.certificate("upstream_tls.certificate", "upstream_tls.key"),
+            server_name: self.read("upstream_tls.server_name", |node| {
+                value::unless("none", node, |node| address::parse_name(value::text(node)?))
+            }),
+        }
+    }
+
+    /// A certificate and its key, which stand in two settings. A certificate alone has its key in the same file.
+    fn certificate(&mut self, certificate: &'static str, key: &'static str) -> Option<Certificate> {
+        let path = self.path_unless_none(certificate);
+        let key_path = self.path_unless_none(key);
+        match (path, key_path) {
+            (Some(certificate), Some(key)) => Some(Certificate { certificate, key }),
+            (Some(path), None) => Some(Certificate {
+                key: path.clone(),
+                certificate: path,
+            }),
+            (None, Some(_)) => {
+                let wrong = Wrong::new("a private key without a certificate")
+                    .hint(format!("name the certificate as well: {certificate}"));
+                self.problem(key, wrong);
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
     /// The one setting without a default.
-    fn target(&mut self) -> Option<Target> {
+    fn target(&mut self) -> Option<(Speech, Target)> {
         let index = file::find("upstream").expect("upstream is a setting");
         let Some(chosen) = &self.layers.chosen[index] else {
             let wrong = Wrong::new("not set: keygate needs to know the service behind it").hint(
@@ -236,8 +313,10 @@ impl Reader<'_, '_> {
             return None;
         };
         match value::text(&chosen.node).and_then(address::parse_upstream) {
-            Ok(Target::Unix(path)) => Some(Target::Unix(self.absolute("upstream", &path))),
-            Ok(target) => Some(target),
+            Ok((speech, Target::Unix(path))) => {
+                Some((speech, Target::Unix(self.absolute("upstream", &path))))
+            }
+            Ok(found) => Some(found),
             Err(wrong) => {
                 self.problem("upstream", wrong);
                 None
@@ -384,6 +463,7 @@ impl Reader<'_, '_> {
 
     fn timeouts(&mut self) -> Timeouts {
         Timeouts {
+            handshake: self.duration("timeouts.handshake"),
             header: self.duration("timeouts.header"),
             idle: self.duration("timeouts.idle"),
             connect: self.duration("timeouts.connect"),
@@ -410,7 +490,15 @@ impl Reader<'_, '_> {
             connections: self.read("limits.connections", |node| {
                 value::unless("auto", node, |node| value::count(node, 1, usize::MAX))
             }),
+            per_client: self.count_unless_none("limits.per_client"),
+            requests_in_flight: self.count_unless_none("limits.requests_in_flight"),
         }
+    }
+
+    fn count_unless_none(&mut self, name: &'static str) -> Option<usize> {
+        self.read(name, |node| {
+            value::unless("none", node, |node| value::count(node, 1, usize::MAX))
+        })
     }
 
     fn log(&mut self) -> Log {
@@ -429,6 +517,30 @@ impl Reader<'_, '_> {
             ),
         }
     }
+}
+
+/// `127.0.0.1:8080`, or `{address: 127.0.0.1:8080, tls: true, proxy_protocol: true}`.
+fn listener(node: &Node<'_>, tls: bool) -> Result<Listen, Wrong> {
+    let by_default = |address| Listen {
+        tls: tls && matches!(address, Address::Tcp(_)),
+        address,
+        proxy_protocol: false,
+    };
+    if !matches!(node.value, Value::Map(_)) {
+        return address::parse_listen(value::text(node)?).map(by_default);
+    }
+    let [address, tls, proxy_protocol] = value::fields(node, ["address", "tls", "proxy_protocol"])?;
+    let Some(address) = address else {
+        return Err(Wrong::new("has no address").hint("write {address: 0.0.0.0:8080, tls: true}"));
+    };
+    let boolean = |node: &Node<'_>| value::boolean(node).map_err(|wrong| wrong.at(node.place));
+    let parsed = value::text(address).and_then(address::parse_listen);
+    let listen = by_default(parsed.map_err(|wrong| wrong.at(address.place))?);
+    Ok(Listen {
+        tls: tls.map(boolean).transpose()?.unwrap_or(listen.tls),
+        proxy_protocol: proxy_protocol.map(boolean).transpose()?.unwrap_or_default(),
+        ..listen
+    })
 }
 
 /// One for each processor that the process may use. The standard library looks at the affinity mask

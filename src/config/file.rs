@@ -48,6 +48,8 @@ pub enum Kind {
     Sources,
     /// An address or a list of them.
     Addresses,
+    /// A list of certificates with their keys; in a variable, `certificate:key` with commas between them.
+    Certificates,
 }
 
 impl Setting {
@@ -80,21 +82,21 @@ const fn setting(
 
 /// Every setting of this version, in the order of `config/keygate.yaml`. Above a default stands its
 /// reason, where there is something to choose.
-pub static SETTINGS: [Setting; 54] = [
+pub static SETTINGS: [Setting; 67] = [
     setting("version", Kind::Version, "1", "the format of this file"),
     // A sidecar is reached from outside its pod or container; 8080 needs no privilege.
     setting(
         "listen",
         Kind::Addresses,
         "0.0.0.0:8080",
-        "where clients connect: an address or a list of them",
+        "where clients connect: an address, {address, tls, proxy_protocol}, or a list of them",
     ),
     Setting {
         name: "upstream",
         // Whom to protect cannot be guessed.
         default: None,
         kind: Kind::Text,
-        what: "the service behind keygate: http://HOST:PORT or unix:/path",
+        what: "the service behind keygate: http://, https:// or h2c://HOST:PORT, or unix:/path",
     },
     // Applications build links from the Host that the client sees.
     setting(
@@ -311,12 +313,82 @@ pub static SETTINGS: [Setting; 54] = [
         "12h",
         "how long somebody stays signed in",
     ),
+    setting(
+        "admin.tls.certificate",
+        Kind::OptionalPath,
+        "none",
+        "the certificate of the admin listener, PEM with its chain; or none",
+    ),
+    setting(
+        "admin.tls.key",
+        Kind::OptionalPath,
+        "none",
+        "its private key, PEM",
+    ),
     // Figures about the traffic are nobody's business outside the machine.
     setting(
         "telemetry.listen",
         Kind::Text,
         "127.0.0.1:9091",
         "/livez, /readyz and /metrics; or none",
+    ),
+    // Not every deployment has certificates, and most sidecars have TLS in front.
+    setting(
+        "tls.certificates",
+        Kind::Certificates,
+        "[]",
+        "what clients are shown, each {certificate, key}, PEM; chosen by the name that they ask for",
+    ),
+    setting(
+        "tls.client_ca",
+        Kind::OptionalPath,
+        "none",
+        "the authorities of client certificates, PEM; or none",
+    ),
+    // Who names an authority wants certificates of it.
+    setting(
+        "tls.client",
+        Kind::Choice(&["required", "optional"]),
+        "required",
+        "clients without a certificate, where client_ca is set",
+    ),
+    // What every client of the last ten years speaks.
+    setting(
+        "tls.min_version",
+        Kind::Choice(&["1.2", "1.3"]),
+        "1.2",
+        "the least version of TLS",
+    ),
+    setting(
+        "upstream_tls.ca",
+        Kind::OptionalPath,
+        "none",
+        "the authorities of an https upstream, PEM; none: those that browsers know",
+    ),
+    setting(
+        "upstream_tls.certificate",
+        Kind::OptionalPath,
+        "none",
+        "what keygate shows an https upstream that asks who it is, PEM; or none",
+    ),
+    setting(
+        "upstream_tls.key",
+        Kind::OptionalPath,
+        "none",
+        "its private key, PEM",
+    ),
+    setting(
+        "upstream_tls.server_name",
+        Kind::Text,
+        "none",
+        "the name in the upstream's certificate; none: the one in its URL",
+    ),
+    // A handshake is a few round trips; who needs longer holds a place for nothing.
+    setting(
+        "timeouts.handshake",
+        Kind::Duration,
+        "10s",
+        "for a TLS handshake, a PROXY header or an HTTP/2 preface",
     ),
     // Ten seconds for a head bound what a slow sender can hold.
     setting(
@@ -403,6 +475,20 @@ pub static SETTINGS: [Setting; 54] = [
         "auto",
         "the most client connections",
     ),
+    // Behind a load balancer all clients have one address.
+    setting(
+        "limits.per_client",
+        Kind::Count(Some("none")),
+        "none",
+        "the most connections of one client address",
+    ),
+    // The upstream knows how much it can do at a time.
+    setting(
+        "limits.requests_in_flight",
+        Kind::Count(Some("none")),
+        "none",
+        "the most requests at a time",
+    ),
     // Everybody may write the header.
     setting(
         "forwarded.trusted_proxies",
@@ -426,16 +512,10 @@ pub static SETTINGS: [Setting; 54] = [
 
 /// Settings of the contract that this version does not have. To take one and not act on it would be a
 /// lie, so each is an error.
-pub(super) const LATER: [&str; 8] = [
-    "admin.tls",
-    "telemetry.per_key.enabled",
-    "telemetry.per_key.max_series",
-    "tls",
-    "upstream_tls",
-    "timeouts.handshake",
-    "limits.per_client",
-    "limits.requests_in_flight",
-];
+pub(super) const LATER: [&str; 2] = ["telemetry.per_key.enabled", "telemetry.per_key.max_series"];
+
+/// Sections that may be `none` as a whole: the same as leaving them out.
+pub(super) const MAY_BE_NONE: [&str; 3] = ["tls", "upstream_tls", "admin.tls"];
 
 /// The setting of this name.
 pub(super) fn find(name: &str) -> Option<usize> {

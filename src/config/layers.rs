@@ -226,6 +226,10 @@ impl<'t> Layers<'t> {
                         value: Value::Empty,
                         ..
                     } => {}
+                    Node {
+                        value: Value::Plain(text),
+                        ..
+                    } if text == "none" && file::MAY_BE_NONE.contains(&&*path) => {}
                     node => {
                         let some = file::names_in(&path).next().unwrap_or_default();
                         self.file_problem(
@@ -292,7 +296,7 @@ fn node_of_variable(kind: Kind, text: &str) -> Node<'static> {
         value: Value::Plain(text.trim().to_owned().into()),
     };
     match kind {
-        Kind::List | Kind::Sources | Kind::Addresses => {
+        Kind::List | Kind::Sources | Kind::Addresses | Kind::Certificates => {
             let items = text
                 .split(',')
                 .filter(|item| !item.trim().is_empty())

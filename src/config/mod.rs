@@ -39,7 +39,7 @@ pub struct Config {
     /// The file it was read from; none when there is none.
     pub file: Option<PathBuf>,
     /// Where clients connect; at least one.
-    pub listen: Vec<Address>,
+    pub listen: Vec<Listen>,
     /// Who is protected.
     pub upstream: Upstream,
     /// State that outlives the process; locked by one process.
@@ -56,6 +56,10 @@ pub struct Config {
     pub admin: Admin,
     /// Health and metrics.
     pub telemetry: Telemetry,
+    /// TLS towards clients; none: no listener speaks it.
+    pub tls: Option<Tls>,
+    /// TLS towards an https upstream.
+    pub upstream_tls: UpstreamTls,
     /// How long keygate waits for whom.
     pub timeouts: Timeouts,
     /// How much keygate takes.
@@ -75,9 +79,103 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// One place where clients connect, and what they speak there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Where it is.
+    pub address: Address,
+    /// Whether clients speak TLS.
+    pub tls: bool,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+}
+
+/// TLS towards clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// At least one; which one a client gets is chosen by the name that it asks for.
+    pub certificates: Vec<Certificate>,
+    /// Who must have signed a client's certificate, and whether one is required.
+    pub client: Option<ClientCertificates>,
+    /// The least version that is spoken.
+    pub min_version: TlsVersion,
+}
+
+/// A certificate with its chain, and its private key; both PEM, perhaps one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate, and behind it those that lead to its authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Which certificates clients may show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// The authorities, PEM.
+    pub ca: PathBuf,
+    /// Whether clients without a certificate are turned away.
+    pub required: bool,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
+/// TLS towards the upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// The authorities that may have signed the upstream's certificate, PEM; none: those that browsers know.
+    pub ca: Option<PathBuf>,
+    /// What keygate shows when the upstream asks who it is.
+    pub client: Option<Certificate>,
+    /// The name that the upstream's certificate must have; none: the one in its URL.
+    pub server_name: Option<String>,
+}
+
+/// What is spoken to the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// HTTP/1.1.
+    Http,
+    /// HTTP/2 in clear, from the first byte on ("prior knowledge").
+    H2c,
+    /// HTTP/1.1 or HTTP/2 over TLS, as the upstream chooses.
+    Https,
+}
+
+impl Speech {
+    /// As URLs have it.
+    #[must_use]
+    pub const fn scheme(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::H2c => "h2c",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port that a URL without one means.
+    #[must_use]
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Http | Self::H2c => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
 /// The protected service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
+    /// What it speaks.
+    pub speech: Speech,
     /// Where it is.
     pub target: Target,
     /// The `Host` that it sees.
@@ -140,6 +238,8 @@ pub struct Admin {
     pub token_file: Option<PathBuf>,
     /// How long a session lasts, however it is used.
     pub session: Duration,
+    /// The certificate of the listener; none: it speaks plain HTTP.
+    pub tls: Option<Certificate>,
 }
 
 impl Admin {
@@ -348,6 +448,8 @@ pub struct Telemetry {
 /// How long keygate waits for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// For a TLS handshake, a PROXY protocol header, or the preface of HTTP/2.
+    pub handshake: Duration,
     /// From the first byte of a request head to its last.
     pub header: Duration,
     /// Without a request on an open client connection.
@@ -379,6 +481,10 @@ pub struct Limits {
     pub body_bytes: Option<u64>,
     /// The most client connections; none: the lesser of 10,000 and (NOFILE − 256) / 2.
     pub connections: Option<usize>,
+    /// The most connections of one client address.
+    pub per_client: Option<usize>,
+    /// The most requests at a time.
+    pub requests_in_flight: Option<usize>,
 }
 
 /// Who is believed about the client's address.

@@ -86,6 +86,7 @@ fn the_defaults_are_those_of_the_contract() {
     let Loaded { config, .. } = load_text("upstream: http://127.0.0.1:3000\n").unwrap();
     let seconds = Duration::from_secs;
     let timeouts = Timeouts {
+        handshake: seconds(10),
         header: seconds(10),
         idle: seconds(75),
         connect: seconds(5),
@@ -102,12 +103,20 @@ fn the_defaults_are_those_of_the_contract() {
         headers: 100,
         body_bytes: None,
         connections: None,
+        per_client: None,
+        requests_in_flight: None,
     };
     assert_eq!(config.limits, limits);
     assert_eq!(
         config.listen,
-        [Address::Tcp("0.0.0.0:8080".parse().unwrap())]
+        [Listen {
+            address: Address::Tcp("0.0.0.0:8080".parse().unwrap()),
+            tls: false,
+            proxy_protocol: false,
+        }]
     );
+    assert_eq!(config.tls, None);
+    assert_eq!(config.upstream_tls, UpstreamTls::default());
     assert_eq!(
         config.auth.sources,
         [Source::Header(HeaderName::from_static("x-api-key"))]
@@ -169,8 +178,20 @@ fn schema_of(setting: &Setting) -> Value {
         Kind::Text | Kind::Path | Kind::OptionalPath => json!({ "type": "string", "minLength": 1 }),
         Kind::List => list_of(json!({ "type": "string", "minLength": 1 })),
         Kind::Addresses => {
-            json!({ "oneOf": [{ "type": "string" }, { "type": "array", "minItems": 1, "items": { "type": "string" } }] })
+            let boolean = json!({ "type": "boolean" });
+            let one = json!({ "oneOf": [{ "type": "string" }, {
+                "type": "object", "required": ["address"], "additionalProperties": false,
+                "properties": { "address": { "type": "string" }, "tls": boolean, "proxy_protocol": boolean },
+            }] });
+            json!({ "oneOf": [one, { "type": "array", "minItems": 1, "items": one }] })
         }
+        Kind::Certificates => list_of(json!({ "oneOf": [{ "type": "string", "minLength": 1 }, {
+            "type": "object", "required": ["certificate", "key"], "additionalProperties": false,
+            "properties": {
+                "certificate": { "type": "string", "minLength": 1 },
+                "key": { "type": "string", "minLength": 1 },
+            },
+        }] })),
         Kind::Sources => {
             let mut sources = list_of(json!({ "oneOf": [
                 { "type": "string", "pattern": "^(bearer|(header|query|cookie):.+)$" },
@@ -188,9 +209,10 @@ fn schema_of(setting: &Setting) -> Value {
     if let Some(default) = setting.default {
         schema["default"] = match (setting.kind, default) {
             (Kind::Sources, _) => json!([{ "header": "x-api-key" }]),
-            (Kind::Version | Kind::Boolean | Kind::Count(_) | Kind::List, _) => {
-                serde_json::from_str(default).unwrap_or_else(|_| json!(default))
-            }
+            (
+                Kind::Version | Kind::Boolean | Kind::Count(_) | Kind::List | Kind::Certificates,
+                _,
+            ) => serde_json::from_str(default).unwrap_or_else(|_| json!(default)),
             _ => json!(default),
         };
     }

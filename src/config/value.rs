@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use crate::config::Certificate;
 use crate::config::Source;
 use crate::config::headers;
 use crate::config::layers::NOT_IN_THIS_VERSION;
@@ -219,6 +220,58 @@ pub(super) fn network(node: &Node<'_>) -> Result<IpNet, Wrong> {
             Wrong::new(error.to_string()).hint(hint)
         }
         RuleError::Method(_) | RuleError::Network(_) => Wrong::new(error.to_string()),
+    })
+}
+
+/// The entries of a map by their names, each at most once and none but these.
+pub(super) fn fields<'n, 't, const N: usize>(
+    node: &'n Node<'t>,
+    names: [&str; N],
+) -> Result<[Option<&'n Node<'t>>; N], Wrong> {
+    let list = names.join(", ");
+    let Value::Map(entries) = &node.value else {
+        return Err(expected(&format!("{{{list}}}"), node));
+    };
+    let mut found = [None; N];
+    for entry in entries {
+        let Some(index) = names.iter().position(|name| *name == entry.name) else {
+            let wrong = Wrong::new(format!("unknown field {:?}", entry.name)).at(entry.place);
+            return Err(match nearest(&entry.name, names.into_iter()) {
+                Some(near) => wrong.hint(format!("did you mean {near}?")),
+                None => wrong.hint(format!("there are: {list}")),
+            });
+        };
+        found[index] = Some(&entry.node);
+    }
+    Ok(found)
+}
+
+/// `{certificate: FILE, key: FILE}`, in a variable `FILE:FILE`; one file may hold both. Paths are left as written.
+pub(super) fn certificate(node: &Node<'_>) -> Result<Certificate, Wrong> {
+    if let Value::Plain(both) | Value::Quoted(both) = &node.value {
+        let (certificate, key) = both.split_once(':').unwrap_or((both, both));
+        if certificate.is_empty() || key.is_empty() {
+            return Err(
+                expected("a certificate", node).hint("write {certificate: FILE, key: FILE}")
+            );
+        }
+        return Ok(Certificate {
+            certificate: certificate.into(),
+            key: key.into(),
+        });
+    }
+    let [certificate, key] = fields(node, ["certificate", "key"])?;
+    let path = |field: Option<&Node<'_>>, name| {
+        let field = field.ok_or_else(|| {
+            Wrong::new(format!("has no {name}")).hint("write {certificate: FILE, key: FILE}")
+        })?;
+        text(field)
+            .map(Into::into)
+            .map_err(|wrong| wrong.at(field.place))
+    };
+    Ok(Certificate {
+        certificate: path(certificate, "certificate")?,
+        key: path(key, "key")?,
     })
 }
 

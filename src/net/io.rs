@@ -1,4 +1,5 @@
-//! Sockets as the rest sees them. [`Stream`] is TCP or Unix, with small vectored writes joined into one send;
+//! Sockets as the rest sees them. [`Stream`] is TCP or Unix, in clear or under TLS, with small vectored writes joined
+//! into one send;
 //! [`ClientIo`] adds what a client's socket needs: a deadline on writes and a close that does not eat the answer.
 //! Not for: what the bytes mean.
 
@@ -17,6 +18,7 @@ use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio::net::UnixStream;
+use tokio_rustls::TlsStream;
 
 use crate::net::watchdog::Watched;
 
@@ -39,14 +41,23 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// A connected socket.
 #[derive(Debug)]
-pub enum Stream {
+pub enum Socket {
     /// TCP.
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
 }
 
-impl Stream {
+/// A connection that bytes go over: a socket, in clear or under TLS.
+#[derive(Debug)]
+pub enum Stream {
+    /// In clear.
+    Plain(Socket),
+    /// Under TLS. Boxed: its state is some hundred times as large as a socket.
+    Tls(Box<TlsStream<Socket>>),
+}
+
+impl Socket {
     /// Makes the drop of this socket a reset rather than an orderly close. Unix sockets have no such thing.
     pub fn reset_on_drop(&self) {
         if let Self::Tcp(stream) = self {
@@ -55,7 +66,7 @@ impl Stream {
     }
 
     /// Whether bytes (or an end) have arrived, as far as the runtime has been told: no system call unless so.
-    pub fn poll_arrived(&mut self, context: &mut Context<'_>) -> bool {
+    fn poll_arrived(&mut self, context: &mut Context<'_>) -> bool {
         let ready = match self {
             Self::Tcp(stream) => stream.poll_read_ready(context),
             Self::Unix(stream) => stream.poll_read_ready(context),
@@ -72,16 +83,85 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Makes the drop of this connection a reset rather than an orderly close.
+    pub fn reset_on_drop(&self) {
+        match self {
+            Self::Plain(socket) => socket.reset_on_drop(),
+            Self::Tls(tls) => tls.get_ref().0.reset_on_drop(),
+        }
+    }
+
+    /// Whether bytes (or an end) have arrived, as far as the runtime has been told. What TLS has to tell itself
+    /// (tickets of a session) is taken on the way and does not count.
+    pub fn poll_arrived(&mut self, context: &mut Context<'_>) -> bool {
+        match self {
+            Self::Plain(socket) => socket.poll_arrived(context),
+            Self::Tls(tls) => {
+                let mut byte = [0; 1];
+                let mut buffer = ReadBuf::new(&mut byte);
+                Pin::new(&mut **tls)
+                    .poll_read(context, &mut buffer)
+                    .is_ready()
+            }
+        }
+    }
+}
+
+/// Calls the same method on whatever the connection is made of.
+macro_rules! on {
+    ($self:expr, $variants:ident { $($variant:ident),+ }, $stream:ident => $call:expr) => {
+        match $self.get_mut() { $($variants::$variant($stream) => { let $stream = Pin::new($stream); $call })+ }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        on!(self, Socket { Tcp, Unix }, stream => stream.poll_read(context, buffer))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        on!(self, Socket { Tcp, Unix }, stream => stream.poll_write(context, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        on!(self, Socket { Tcp, Unix }, stream => stream.poll_write_vectored(context, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(())) // sockets hold nothing back
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on!(self, Socket { Tcp, Unix }, stream => stream.poll_shutdown(context))
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
+        on!(self, Stream { Plain, Tls }, stream => stream.poll_read(context, buffer))
     }
 }
 
@@ -91,10 +171,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
+        on!(self, Stream { Plain, Tls }, stream => stream.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -112,25 +189,20 @@ impl AsyncWrite for Stream {
                 self.poll_write(context, joined)
             });
         }
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
+        on!(self, Stream { Plain, Tls }, stream => stream.poll_write_vectored(context, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(())) // sockets hold nothing back
+    /// TLS may hold records that the socket had no room for.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on!(self, Stream { Plain, Tls }, stream => stream.poll_flush(context))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
-        }
+        on!(self, Stream { Plain, Tls }, stream => stream.poll_shutdown(context))
     }
 }
 
@@ -212,8 +284,12 @@ impl AsyncWrite for ClientIo {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Stream::Plain(_) = self.stream {
+            return Poll::Ready(Ok(())); // what was written is written
+        }
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.watch_write(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -27,10 +27,11 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc;
 
 use crate::config::Address;
+use crate::config::Listen;
 use crate::drain::Drain;
 use crate::drain::Stage;
 use crate::metrics::Metrics;
-use crate::net::io::Stream;
+use crate::net::io::Socket;
 use crate::peer::Peer;
 
 /// How many connections the kernel may queue for us.
@@ -44,6 +45,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct Listener {
     socket: ListenerSocket,
     address: Address,
+    opening: Opening,
+}
+
+/// What a connection begins with, before HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// A header of the PROXY protocol, before everything else.
+    pub proxy_protocol: bool,
+    /// A TLS handshake.
+    pub tls: bool,
 }
 
 #[derive(Debug)]
@@ -95,6 +106,19 @@ impl Listener {
         })
     }
 
+    /// The same, for clients that begin as this says.
+    ///
+    /// # Errors
+    /// Like [`Listener::bind`].
+    pub fn bind_for(listen: &Listen) -> Result<Self, ListenError> {
+        let mut listener = Self::bind(&listen.address)?;
+        listener.opening = Opening {
+            proxy_protocol: listen.proxy_protocol,
+            tls: listen.tls,
+        };
+        Ok(listener)
+    }
+
     fn bind_tcp(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpListener::bind(address)?;
         rustix::net::listen(&socket, BACKLOG)?; // again, with a longer queue than std asks for
@@ -103,6 +127,7 @@ impl Listener {
         Ok(Self {
             socket: ListenerSocket::Tcp(socket),
             address,
+            opening: Opening::default(),
         })
     }
 
@@ -117,6 +142,7 @@ impl Listener {
         Ok(Self {
             socket: ListenerSocket::Unix(socket),
             address: Address::Unix(path.to_owned()),
+            opening: Opening::default(),
         })
     }
 
@@ -193,6 +219,20 @@ pub struct Accepted {
     stream: RawStream,
     peer: Peer,
     place: Place,
+    opening: Opening,
+}
+
+/// The same, known to the current runtime.
+#[derive(Debug)]
+pub struct Registered {
+    /// The socket.
+    pub socket: Socket,
+    /// Who connected it.
+    pub peer: Peer,
+    /// Its place among the connections.
+    pub place: Place,
+    /// What it begins with.
+    pub opening: Opening,
 }
 
 #[derive(Debug)]
@@ -206,15 +246,20 @@ impl Accepted {
     ///
     /// # Errors
     /// When the kernel has no room for it.
-    pub fn register(self) -> io::Result<(Stream, Peer, Place)> {
-        let stream = match self.stream {
+    pub fn register(self) -> io::Result<Registered> {
+        let socket = match self.stream {
             RawStream::Tcp(stream) => {
                 stream.set_nodelay(true)?; // answers are sent whole; nothing is gained by waiting for more
-                Stream::Tcp(tokio::net::TcpStream::from_std(stream)?)
+                Socket::Tcp(tokio::net::TcpStream::from_std(stream)?)
             }
-            RawStream::Unix(stream) => Stream::Unix(tokio::net::UnixStream::from_std(stream)?),
+            RawStream::Unix(stream) => Socket::Unix(tokio::net::UnixStream::from_std(stream)?),
         };
-        Ok((stream, self.peer, self.place))
+        Ok(Registered {
+            socket,
+            peer: self.peer,
+            place: self.place,
+            opening: self.opening,
+        })
     }
 }
 
@@ -259,23 +304,15 @@ impl HandOut {
     }
 
     /// Waits while that worker is too busy to take it. False when it is gone.
-    async fn deliver(&self, stream: RawStream, peer: Peer, mut place: Place) -> bool {
+    async fn deliver(&self, mut accepted: Accepted) -> bool {
         let fewest = self
             .workers
             .iter()
             .min_by_key(|worker| worker.open.load(Relaxed));
         let Some(worker) = fewest else { return false };
         worker.open.fetch_add(1, Relaxed);
-        place.worker = Some(Arc::clone(&worker.open));
-        worker
-            .connections
-            .send(Accepted {
-                stream,
-                peer,
-                place,
-            })
-            .await
-            .is_ok()
+        accepted.place.worker = Some(Arc::clone(&worker.open));
+        worker.connections.send(accepted).await.is_ok()
     }
 }
 
@@ -341,8 +378,8 @@ pub async fn accept(
             biased;
             () = &mut stop => break,
             accepted = next(&listener, &room) => match accepted {
-                Ok((stream, peer, place)) => {
-                    if !workers.deliver(stream, peer, place).await {
+                Ok(accepted) => {
+                    if !workers.deliver(accepted).await {
                         return;
                     }
                 }
@@ -362,16 +399,20 @@ pub async fn accept(
 
 /// The next connection and its place. The place is taken when a connection is there, so that a listener on which
 /// nothing happens keeps none from the others.
-async fn next(
-    listener: &AsyncFd<Listener>,
-    room: &Arc<Room>,
-) -> io::Result<(RawStream, Peer, Place)> {
+async fn next(listener: &AsyncFd<Listener>, room: &Arc<Room>) -> io::Result<Accepted> {
     loop {
         listener.readable().await?.retain_ready();
         let place = room.enter().await;
         let mut guard = listener.readable().await?;
         match guard.try_io(|listener| listener.get_ref().accept()) {
-            Ok(Ok((stream, peer))) => return Ok((stream, peer, place)),
+            Ok(Ok((stream, peer))) => {
+                return Ok(Accepted {
+                    stream,
+                    peer,
+                    place,
+                    opening: listener.get_ref().opening,
+                });
+            }
             Ok(Err(error)) if is_the_clients(&error) => {}
             Ok(Err(error)) => return Err(error),
             Err(_would_block) => {}
@@ -384,8 +425,13 @@ async fn empty(listener: &Listener, room: &Arc<Room>, workers: &HandOut, metrics
     loop {
         match listener.accept() {
             Ok((stream, peer)) => {
-                let place = room.enter().await;
-                if !workers.deliver(stream, peer, place).await {
+                let accepted = Accepted {
+                    stream,
+                    peer,
+                    place: room.enter().await,
+                    opening: listener.opening,
+                };
+                if !workers.deliver(accepted).await {
                     return;
                 }
             }

@@ -16,8 +16,8 @@ use http::Version;
 use http_body::Frame;
 use http_body::SizeHint;
 
-use crate::proxy::connection::Connection;
 use crate::proxy::headers;
+use crate::proxy::lane::Lane;
 use crate::proxy::upstream::AnswerBody;
 use crate::proxy::upstream::failure::BodyFault;
 use crate::proxy::upstream::failure::SendError;
@@ -33,9 +33,9 @@ pub(crate) struct Body {
     transaction: Option<Transaction>,
     /// The end of the answer, and what it waits for.
     held: Option<Held>,
-    /// The connection has not been told yet that the request is over.
+    /// The lane has not been told yet that the request is over.
     is_open: bool,
-    connection: Rc<Connection>,
+    lane: Rc<Lane>,
     /// Why the answer will end early, once what there is of it is flushed.
     failed: Option<SendError>,
     /// How the transaction ended if the client gets all of this.
@@ -66,14 +66,14 @@ impl Body {
         bytes: Bytes,
         end: End,
         transaction: Transaction,
-        connection: Rc<Connection>,
+        lane: Rc<Lane>,
     ) -> Self {
         Self {
             content: Content::Own(bytes),
             transaction: Some(transaction),
             held: None,
             is_open: true,
-            connection,
+            lane,
             end,
             failed: None,
         }
@@ -83,32 +83,32 @@ impl Body {
     pub(crate) fn upstream(
         body: AnswerBody,
         transaction: Transaction,
-        connection: Rc<Connection>,
+        lane: Rc<Lane>,
         client: Version,
     ) -> Self {
         if client == Version::HTTP_10 && body.length().is_none() {
             // The end of the connection is the end of this body: until that end is orderly, it is a reset.
-            connection.watched.want_reset(true);
+            lane.watched.want_reset(true);
         }
         Self {
             content: Content::Upstream(body),
             transaction: Some(transaction),
             held: None,
             is_open: true,
-            connection,
+            lane,
             end: End::Complete,
             failed: None,
         }
     }
 
     /// No body, and a transaction that somebody else ends.
-    pub(crate) const fn none(connection: Rc<Connection>) -> Self {
+    pub(crate) const fn none(lane: Rc<Lane>) -> Self {
         Self {
             content: Content::Own(Bytes::new()),
             transaction: None,
             held: None,
             is_open: false,
-            connection,
+            lane,
             end: End::Complete,
             failed: None,
         }
@@ -165,10 +165,10 @@ impl Body {
         self.take_over(end)?.record()
     }
 
-    /// The request is over, for the connection too.
+    /// The request is over, for the lane too.
     fn over(&mut self) {
         if std::mem::take(&mut self.is_open) {
-            self.connection.answered();
+            self.lane.answered();
         }
     }
 
@@ -229,11 +229,7 @@ impl http_body::Body for Body {
             }
             Content::Upstream(body) => body,
         };
-        if this
-            .connection
-            .watched
-            .passed(&this.connection.watched.revoked)
-        {
+        if this.lane.watched.passed(&this.lane.watched.revoked) {
             return Poll::Ready(Some(Err(this.cut(End::Revoked, None))));
         }
         if let Some(why) = this.failed.take() {
@@ -298,7 +294,7 @@ impl Drop for Body {
         if self.transaction.is_none() {
             return self.over();
         }
-        let watched = &self.connection.watched;
+        let watched = &self.lane.watched;
         let end = if let Some(why) = &self.failed {
             end_of(why)
         } else if self.ended() {

@@ -23,13 +23,12 @@ use crate::auth::Verdict;
 use crate::metrics::ProtocolError;
 use crate::proxy::body;
 use crate::proxy::body::Body;
-use crate::proxy::connection::Connection;
 use crate::proxy::connection::NoAnswer;
 use crate::proxy::forwarded;
 use crate::proxy::forwarded::Client;
-use crate::proxy::forwarded::Scheme;
 use crate::proxy::headers;
 use crate::proxy::headers::Upstreamward;
+use crate::proxy::lane::Lane;
 use crate::proxy::reader::RefusedHead;
 use crate::proxy::reader::Taken;
 use crate::proxy::respond;
@@ -102,21 +101,21 @@ struct Outbound {
 /// in the next moment that the client is gone, and never polls what [`handle`] returns.
 pub(crate) fn begin(
     worker: &Worker,
-    connection: &Connection,
+    lane: &Lane,
     request: Request<Incoming>,
 ) -> Result<Begun, NoAnswer> {
-    let Some(taken) = connection.heads.take() else {
+    let Some(taken) = lane.heads().and_then(|heads| heads.take()) else {
         worker.metrics.protocol_error(ProtocolError::OutOfStep);
         return Err(NoAnswer);
     };
-    connection.watched.revoked.clear();
-    connection.watched.set_pause(worker.config.timeouts.body);
+    lane.watched.revoked.clear();
+    lane.watched.set_pause(worker.config.timeouts.body);
     let (parts, body) = request.into_parts();
     let has_body = !body.is_end_stream();
     let about = About::of(worker, &parts);
-    let mut transaction = open(worker, connection, &parts, &about);
+    let mut transaction = open(worker, lane, &parts, &about);
     let next = match taken {
-        Taken::Checked => judge(worker, connection, parts, body, &about, &mut transaction),
+        Taken::Checked => judge(worker, lane, parts, body, &about, &mut transaction),
         Taken::Refused(refused) => Err(refuse_head(worker, *refused, &mut transaction)),
     };
     Ok(Begun {
@@ -130,7 +129,7 @@ pub(crate) fn begin(
 /// Brings a request to its answer.
 pub(crate) async fn handle(
     worker: Rc<Worker>,
-    connection: Rc<Connection>,
+    lane: Rc<Lane>,
     begun: Result<Begun, NoAnswer>,
 ) -> Result<Response<Body>, NoAnswer> {
     let Begun {
@@ -140,25 +139,24 @@ pub(crate) async fn handle(
         next,
     } = begun?;
     let served = match next {
-        Ok(outbound) => forward(&worker, &connection, outbound, &mut transaction).await,
+        Ok(outbound) => forward(&worker, &lane, outbound, &mut transaction).await,
         Err(refused) => Err(Stop::Answer(refused)),
     };
     let mut waits = true;
     let mut response = match served {
-        Ok(passed) => pass_back(&worker, &connection, passed, &about, transaction),
+        Ok(passed) => pass_back(&worker, &lane, passed, &about, transaction),
         Err(Stop::Answer(mut refused)) => {
             // What is left of a body that nobody reads stands in the way of the next request.
             refused.close |= has_body;
             waits = !refused.unrecorded;
-            stopped(&worker, &connection, &refused, &about, transaction)
+            stopped(&worker, &lane, &refused, &about, transaction)
         }
         Err(Stop::ClientGone) => return Err(NoAnswer),
     };
     if waits && let Some(receipt) = response.body_mut().record_ahead() {
         receipt.await;
     }
-    let last = connection.watched.draining() && !connection.heads.more();
-    if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if lane.closes_with_answer() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -180,10 +178,10 @@ impl About {
 }
 
 /// Begins the record; from here on the request is recorded whatever happens.
-fn open(worker: &Worker, connection: &Connection, parts: &Parts, about: &About) -> Transaction {
+fn open(worker: &Worker, lane: &Lane, parts: &Parts, about: &About) -> Transaction {
     let started = worker.watchdog.clock().read();
     let mut record = Record::begin(started, worker.clock.wall(), about.request_id.clone());
-    record.client = connection.peer.ip();
+    record.client = lane.connection.peer.ip();
     record.method = Some(about.method.clone());
     record.protocol = if parts.version == Version::HTTP_10 {
         "HTTP/1.0"
@@ -240,7 +238,7 @@ const fn kind_of(refusal: Refusal) -> ProtocolError {
 /// May it pass? If so, it is made into what the upstream may see.
 fn judge(
     worker: &Worker,
-    connection: &Connection,
+    lane: &Lane,
     mut parts: Parts,
     body: Incoming,
     about: &About,
@@ -248,10 +246,15 @@ fn judge(
 ) -> Result<Outbound, Refused> {
     let websocket = headers::asks_for_websocket(&parts);
     if !websocket {
-        connection.heads.decide_upgrade(false);
+        lane.decide_upgrade(false);
     }
     let trusted = &worker.config.forwarded.trusted_proxies;
-    let client = forwarded::client(&connection.peer, Scheme::Http, &parts.headers, trusted);
+    let client = forwarded::client(
+        &lane.connection.peer,
+        lane.connection.scheme,
+        &parts.headers,
+        trusted,
+    );
     let verdict =
         worker
             .policy
@@ -262,7 +265,7 @@ fn judge(
         policy: &worker.policy,
         identity: verdict.identity().map(|key| &**key),
         client,
-        peer: connection.peer_value.as_ref(),
+        peer: lane.connection.peer_value.as_ref(),
         made_request_id: Some(&about.request_id),
         host: &worker.host,
     };
@@ -287,7 +290,7 @@ fn judge(
         return Err(Refused::of(Refusal::BodyTooLarge));
     }
     if verdict.decision == Decision::Allowed {
-        connection.in_use.set(verdict.digest); // what passes without a key is not cut with one
+        lane.in_use.set(verdict.digest); // what passes without a key is not cut with one
     }
     Ok(Outbound {
         parts,
@@ -301,7 +304,7 @@ fn judge(
 /// Sends a request and waits for the head of its answer.
 async fn forward(
     worker: &Worker,
-    connection: &Connection,
+    lane: &Lane,
     outbound: Outbound,
     transaction: &mut Transaction,
 ) -> Result<(Parts, Answer), Stop> {
@@ -324,7 +327,7 @@ async fn forward(
     let mut sent = Sent::default();
     let answer = worker
         .upstream
-        .send(&parts.method, upload, &connection.watched, &mut sent)
+        .send(&parts.method, upload, &lane.watched, &mut sent)
         .await;
     let answered = worker.watchdog.clock().read();
     transaction.upstream = sent.to;
@@ -373,13 +376,13 @@ fn note(transaction: &mut Transaction, client: &Client, verdict: &Verdict) {
 /// The upstream's answer becomes ours.
 fn pass_back(
     worker: &Rc<Worker>,
-    connection: &Rc<Connection>,
+    lane: &Rc<Lane>,
     (mut parts, answer): (Parts, Answer),
     about: &About,
     mut transaction: Transaction,
 ) -> Response<Body> {
     let Answer { head, mut body } = answer;
-    connection.watched.revoked.clear(); // an answer that begins after a revocation has its own time to end
+    lane.watched.revoked.clear(); // an answer that begins after a revocation has its own time to end
     transaction.status = Some(head.status.as_u16());
     transaction.grpc_status = grpc_status(&head.headers);
     let mut fields = head.headers;
@@ -389,28 +392,22 @@ fn pass_back(
         headers::reads_trailers(&parts.headers),
     );
     let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        connection.heads.decide_upgrade(true);
+        lane.decide_upgrade(true);
         if let (Some(client), Some(upstream)) = (
             parts.extensions.remove::<OnUpgrade>(),
             body.into_connection(),
         ) {
-            let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
-            tokio::task::spawn_local(upgrade::join(
-                worker,
-                connection,
-                client,
-                upstream,
-                transaction,
-            ));
+            let (worker, lane) = (Rc::clone(worker), Rc::clone(lane));
+            tokio::task::spawn_local(upgrade::join(worker, lane, client, upstream, transaction));
         }
-        Body::none(Rc::clone(connection))
+        Body::none(Rc::clone(lane))
     } else {
-        connection.heads.decide_upgrade(false);
+        lane.decide_upgrade(false);
         if is_stream(&fields) {
             body.expect_pauses();
-            connection.watched.set_pause(worker.config.timeouts.stream);
+            lane.watched.set_pause(worker.config.timeouts.stream);
         }
-        Body::upstream(body, transaction, Rc::clone(connection), about.version)
+        Body::upstream(body, transaction, Rc::clone(lane), about.version)
     };
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
@@ -443,12 +440,12 @@ fn grpc_status(headers: &HeaderMap) -> Option<u8> {
 /// keygate's own answer.
 fn stopped(
     worker: &Worker,
-    connection: &Rc<Connection>,
+    lane: &Rc<Lane>,
     stop: &Refused,
     about: &About,
     mut transaction: Transaction,
 ) -> Response<Body> {
-    connection.heads.decide_upgrade(false);
+    lane.decide_upgrade(false);
     if transaction.decision != Decision::WouldRefuse {
         transaction.reason = Some(stop.reason); // in shadow mode, why it would have been refused says more
     }
@@ -472,12 +469,7 @@ fn stopped(
     }
     Response::from_parts(
         head,
-        Body::own(
-            body,
-            end_of(stop.reason),
-            transaction,
-            Rc::clone(connection),
-        ),
+        Body::own(body, end_of(stop.reason), transaction, Rc::clone(lane)),
     )
 }
 

@@ -61,13 +61,15 @@ impl HostRule {
         let text = match &upstream.host {
             UpstreamHost::Name(name) => Cow::Borrowed(name.as_str()),
             UpstreamHost::Keep | UpstreamHost::Upstream => match &upstream.target {
-                Target::Address(address) if address.port() == 80 => address
-                    .to_string()
-                    .trim_end_matches(":80")
-                    .to_owned()
-                    .into(),
+                Target::Address(address) if address.port() == upstream.speech.port() => {
+                    let text = address.to_string();
+                    let end = text.rfind(':').unwrap_or(text.len());
+                    text[..end].to_owned().into()
+                }
                 Target::Address(address) => address.to_string().into(),
-                Target::Name { name, port: 80 } => Cow::Borrowed(name.as_str()),
+                Target::Name { name, port } if *port == upstream.speech.port() => {
+                    Cow::Borrowed(name.as_str())
+                }
                 Target::Name { name, port } => format!("{name}:{port}").into(),
                 Target::Unix(_) => Cow::Borrowed("localhost"),
             },

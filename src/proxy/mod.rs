@@ -16,6 +16,8 @@ pub mod fuzz;
 mod handler;
 mod head;
 pub mod headers;
+mod http1;
+mod lane;
 mod reader;
 mod request_id;
 pub mod respond;

@@ -23,8 +23,8 @@ use tokio::io::AsyncWrite;
 use crate::config::Timeouts;
 use crate::net::io::Stream;
 use crate::net::watchdog::Watched;
-use crate::proxy::connection;
-use crate::proxy::connection::Connection;
+use crate::proxy::lane;
+use crate::proxy::lane::Lane;
 use crate::proxy::reader::Reader;
 use crate::proxy::upstream::connect;
 use crate::proxy::worker::Worker;
@@ -42,12 +42,12 @@ const BUFFER_BYTES: usize = 16 * 1024;
 /// when the tunnel does.
 pub(crate) async fn join(
     worker: Rc<Worker>,
-    connection: Rc<Connection>,
+    lane: Rc<Lane>,
     client: OnUpgrade,
     upstream: connect::Connection,
     mut transaction: Transaction,
 ) {
-    let listed = connection::list(&worker, &connection).await;
+    let listed = lane::list(&worker, &lane).await;
     let Ok(upgraded) = client.await else { return }; // the client went before it had the 101
     let Ok(parts) = upgraded.downcast::<TokioIo<Reader>>() else {
         return;
@@ -59,14 +59,14 @@ pub(crate) async fn join(
         down: Direction::new(upstream.input.freeze()),
         half_open: false,
     };
-    connection.watched.set_pause(worker.config.timeouts.stream);
+    lane.watched.set_pause(worker.config.timeouts.stream);
     let ended =
-        poll_fn(|context| tunnel.poll(context, &connection.watched, &worker.config.timeouts)).await;
+        poll_fn(|context| tunnel.poll(context, &lane.watched, &worker.config.timeouts)).await;
     drop(listed);
     transaction.request_bytes = tunnel.up.moved;
     transaction.response_bytes = tunnel.down.moved;
     transaction.end = ended;
-    connection.answered();
+    lane.answered();
 }
 
 /// Two streams and what is on its way between them.

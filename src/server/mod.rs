@@ -270,7 +270,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let listeners = config
         .listen
         .iter()
-        .map(Listener::bind)
+        .map(Listener::bind_for)
         .collect::<Result<Vec<_>, _>>()?;
     let addresses: Vec<Address> = listeners
         .iter()

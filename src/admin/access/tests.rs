@@ -43,6 +43,7 @@ impl Desk {
             url: None,
             allow_plain_http: false,
             token_file: Some(tokens),
+            tls: None,
             session: Duration::from_secs(12 * 3600),
         };
         Access::new(&admin, folder.path(), clock.clone())
@@ -416,6 +417,7 @@ fn the_printed_address_is_one_that_a_browser_reaches() {
         }),
         allow_plain_http: true,
         token_file: None,
+        tls: None,
         session: Duration::from_secs(1),
     };
     for (url, listen, expected) in [

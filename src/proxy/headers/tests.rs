@@ -13,6 +13,7 @@ use crate::config::OnConflict;
 use crate::config::OnRevoke;
 use crate::config::Preflight;
 use crate::config::Source;
+use crate::config::Speech;
 use crate::key::KeyFields;
 use crate::key::KeyId;
 use crate::key::token::Digest;
@@ -51,7 +52,12 @@ fn key(name: &str) -> Key {
 }
 
 fn host(target: Target, host: UpstreamHost) -> HostRule {
-    HostRule::new(&Upstream { target, host }).unwrap()
+    HostRule::new(&Upstream {
+        speech: Speech::Http,
+        target,
+        host,
+    })
+    .unwrap()
 }
 
 fn keep() -> HostRule {
@@ -320,6 +326,7 @@ fn the_upstream_sees_the_host_that_was_chosen() {
     ];
     for wrong in ["b\u{fc}cher.example", "a\r\nb"] {
         let upstream = Upstream {
+            speech: Speech::Http,
             target: name(80),
             host: UpstreamHost::Name(wrong.into()),
         };

@@ -8,6 +8,7 @@ mod upgrades;
 use super::*;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
+use crate::net::io::Socket;
 use crate::net::io::Stream;
 use crate::net::watchdog::CoarseClock;
 use crate::net::watchdog::Watchdog;
@@ -165,7 +166,7 @@ fn reader(socket: TcpStream) -> (Reader, Arc<Heads>, Arc<Watched>, Clock, Rc<Wat
     let watched = Watched::new(Arc::clone(dog.clock()), PAUSE);
     let heads = Heads::new(Arc::clone(&watched), PATIENCE.idle);
     let reader = Reader::new(
-        ClientIo::new(Stream::Tcp(socket), Arc::clone(&watched)),
+        ClientIo::new(Stream::Plain(Socket::Tcp(socket)), Arc::clone(&watched)),
         Arc::clone(&heads),
         Arc::clone(&watched),
         LIMITS,

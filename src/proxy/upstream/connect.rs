@@ -16,6 +16,7 @@ use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 
+use crate::net::io::Socket;
 use crate::net::io::Stream;
 use crate::net::watchdog::Watched;
 use crate::proxy::upstream::failure::UpstreamFailure;
@@ -89,7 +90,11 @@ impl Connector {
     ) -> Result<Connection, UpstreamFailure> {
         let address: Arc<str> = format!("unix:{}", path.display()).into();
         match self.within(watched, UnixStream::connect(path)).await? {
-            Ok(stream) => Ok(Connection::new(Stream::Unix(stream), address, None)),
+            Ok(stream) => Ok(Connection::new(
+                Stream::Plain(Socket::Unix(stream)),
+                address,
+                None,
+            )),
             Err(source) => Err(UpstreamFailure::Connect { address, source }),
         }
     }
@@ -112,7 +117,7 @@ impl Connector {
             match self.within(watched, connect_tcp(address)).await {
                 Ok(Ok(stream)) => {
                     return Ok(Connection::new(
-                        Stream::Tcp(stream),
+                        Stream::Plain(Socket::Tcp(stream)),
                         address.to_string().into(),
                         Some(address),
                     ));

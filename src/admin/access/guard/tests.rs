@@ -17,6 +17,7 @@ fn guard(listen: &str, url: Option<(bool, &str)>, allow_plain_http: bool) -> Gua
         }),
         allow_plain_http,
         token_file: None,
+        tls: None,
         session: std::time::Duration::from_secs(1),
     })
 }

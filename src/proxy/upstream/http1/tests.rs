@@ -11,6 +11,7 @@ use super::*;
 use crate::auth::Policy;
 use crate::clock::Clock;
 use crate::config;
+use crate::net::io::Socket;
 use crate::net::io::Stream;
 use crate::net::watchdog::CoarseClock;
 use bytes::BytesMut;
@@ -231,7 +232,7 @@ fn watched(clock: &Arc<CoarseClock>) -> Arc<Watched> {
 
 fn connection(stream: TcpStream) -> Connection {
     Connection {
-        stream: Stream::Tcp(stream),
+        stream: Stream::Plain(Socket::Tcp(stream)),
         input: BytesMut::new(),
         address: "upstream".into(),
         socket_address: None,

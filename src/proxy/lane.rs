@@ -1,0 +1,109 @@
+//! Where one request at a time goes through: a connection of HTTP/1 is one lane, each stream of HTTP/2 is one of its
+//! own. A lane is what reader, handler, body and tunnel of a request share: its waits, its token, and who it comes from.
+//!
+//! Each lane is served by one task, which is on the worker's list of watched tasks while it waits for anybody.
+//! Not for: what is spoken (`http1`, `http2`), or what a request goes through (`handler`).
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use crate::key::token::Digest;
+use crate::net::watchdog::Watched;
+use crate::proxy::connection::Connection;
+use crate::proxy::reader::Heads;
+use crate::proxy::worker::Worker;
+
+/// What the parts of one request share, and the next request on the same lane.
+pub(crate) struct Lane {
+    /// The connection that it is on.
+    pub(crate) connection: Rc<Connection>,
+    /// The waits of whoever serves it.
+    pub(crate) watched: Arc<Watched>,
+    /// The token of the request in flight, for the revocation of its key.
+    pub(crate) in_use: Rc<Cell<Option<Digest>>>,
+    /// A part of the answer was handed over, and the next has not been asked for: the client takes its time.
+    pub(crate) offered: Cell<bool>,
+    /// Heads on their way from the reader to the handler; none on a stream of HTTP/2, which brings its own.
+    heads: Option<Arc<Heads>>,
+}
+
+impl Lane {
+    /// The one lane of a connection of HTTP/1.
+    pub(crate) fn http1(
+        connection: Rc<Connection>,
+        watched: Arc<Watched>,
+        heads: Arc<Heads>,
+    ) -> Self {
+        Self {
+            connection,
+            watched,
+            in_use: Rc::default(),
+            offered: Cell::new(false),
+            heads: Some(heads),
+        }
+    }
+
+    /// One stream of a connection of HTTP/2.
+    pub(crate) fn http2(connection: Rc<Connection>, watched: Arc<Watched>) -> Self {
+        Self {
+            connection,
+            watched,
+            in_use: Rc::default(),
+            offered: Cell::new(false),
+            heads: None,
+        }
+    }
+
+    /// What the reader and the handler tell each other, on HTTP/1.
+    pub(crate) const fn heads(&self) -> Option<&Arc<Heads>> {
+        self.heads.as_ref()
+    }
+
+    /// What becomes of a request that asked for an upgrade. A stream of HTTP/2 holds nothing back.
+    pub(crate) fn decide_upgrade(&self, tunnel: bool) {
+        if let Some(heads) = &self.heads {
+            heads.decide_upgrade(tunnel);
+        }
+    }
+
+    /// Whether the answer in flight is the last one of its connection, and has to say so itself: HTTP/2 has a frame
+    /// for that.
+    pub(crate) fn closes_with_answer(&self) -> bool {
+        self.watched.draining() && self.heads.as_ref().is_some_and(|heads| !heads.more())
+    }
+
+    /// The request in flight is over.
+    pub(crate) fn answered(&self) {
+        self.in_use.set(None);
+        self.watched.revoked.clear();
+        if let Some(heads) = &self.heads {
+            heads.answered();
+        }
+    }
+}
+
+/// A task on the watchdog's list; dropping this takes it off.
+pub(crate) struct Listed<'a> {
+    worker: &'a Worker,
+    number: u64,
+}
+
+/// Puts the current task on the watchdog's list, as the one that serves `lane`.
+pub(crate) async fn list<'a>(worker: &'a Worker, lane: &Lane) -> Listed<'a> {
+    worker.watchdog.clock().read(); // a worker that had nothing to do has not looked for a while
+    let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
+    let number = worker
+        .watchdog
+        .add(Arc::clone(&lane.watched), waker, Rc::clone(&lane.in_use));
+    worker.busy.notify_one();
+    Listed { worker, number }
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.worker.watchdog.remove(self.number);
+    }
+}
