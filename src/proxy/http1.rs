@@ -38,7 +38,7 @@ pub(crate) async fn serve(
         worker.reader_patience(),
     );
     let lane = Rc::new(Lane::http1(connection, watched, heads));
-    let listed = lane::list(&worker, &lane).await;
+    let listed = lane::list(&worker, &lane.watched, &lane.in_use).await;
     let service = {
         let worker = Rc::clone(&worker);
         service_fn(move |request| {

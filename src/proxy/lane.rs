@@ -91,13 +91,17 @@ pub(crate) struct Listed<'a> {
     number: u64,
 }
 
-/// Puts the current task on the watchdog's list, as the one that serves `lane`.
-pub(crate) async fn list<'a>(worker: &'a Worker, lane: &Lane) -> Listed<'a> {
+/// Puts the current task on the watchdog's list, as the one that waits by `watched` and works for `in_use`.
+pub(crate) async fn list<'a>(
+    worker: &'a Worker,
+    watched: &Arc<Watched>,
+    in_use: &Rc<Cell<Option<Digest>>>,
+) -> Listed<'a> {
     worker.watchdog.clock().read(); // a worker that had nothing to do has not looked for a while
     let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
     let number = worker
         .watchdog
-        .add(Arc::clone(&lane.watched), waker, Rc::clone(&lane.in_use));
+        .add(Arc::clone(watched), waker, Rc::clone(in_use));
     worker.busy.notify_one();
     Listed { worker, number }
 }

@@ -47,7 +47,7 @@ pub(crate) async fn join(
     upstream: connect::Connection,
     mut transaction: Transaction,
 ) {
-    let listed = lane::list(&worker, &lane).await;
+    let listed = lane::list(&worker, &lane.watched, &lane.in_use).await;
     let Ok(upgraded) = client.await else { return }; // the client went before it had the 101
     let Ok(parts) = upgraded.downcast::<TokioIo<Reader>>() else {
         return;
