@@ -191,16 +191,22 @@ pub enum ProtocolError {
     BadChunk,
     /// The HTTP library saw another number of heads than the head reader released: the connection was closed.
     OutOfStep,
+    /// A client that breaks the rules of HTTP/2: the connection was closed, or the stream reset.
+    Http2,
+    /// More HTTP/2 frames that carry nothing, or resets, than anybody needs: the connection was closed.
+    Http2Flood,
 }
 
 impl ProtocolError {
     /// All kinds, in the order of their discriminants.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::BadHead,
         Self::HeadTooLarge,
         Self::HeadTimeout,
         Self::BadChunk,
         Self::OutOfStep,
+        Self::Http2,
+        Self::Http2Flood,
     ];
 
     /// The word in metrics.
@@ -212,6 +218,8 @@ impl ProtocolError {
             Self::HeadTimeout => "head_timeout",
             Self::BadChunk => "bad_chunk",
             Self::OutOfStep => "out_of_step",
+            Self::Http2 => "http2",
+            Self::Http2Flood => "http2_flood",
         }
     }
 }

@@ -212,8 +212,32 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Cut;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
-        let this = self.get_mut();
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
+        self.lane.asked();
+        let polled = self.poll_next(context);
+        self.lane
+            .offered
+            .set(matches!(polled, Poll::Ready(Some(_))));
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.held.is_none() && self.ended()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Upstream(body) => body
+                .length()
+                .map_or_else(SizeHint::new, SizeHint::with_exact),
+        }
+    }
+}
+
+impl Body {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Polled {
+        let this = self;
         if let Some(held) = &mut this.held {
             ready!(Pin::new(&mut held.receipt).poll(context));
             let frame = this.held.take().and_then(|held| held.frame);
@@ -260,19 +284,6 @@ impl http_body::Body for Body {
             return this.finish(frame, context);
         }
         Poll::Ready(frame.map(Ok))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.held.is_none() && self.ended()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Upstream(body) => body
-                .length()
-                .map_or_else(SizeHint::new, SizeHint::with_exact),
-        }
     }
 }
 

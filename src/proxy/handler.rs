@@ -28,6 +28,7 @@ use crate::proxy::forwarded;
 use crate::proxy::forwarded::Client;
 use crate::proxy::headers;
 use crate::proxy::headers::Upstreamward;
+use crate::proxy::http2;
 use crate::proxy::lane::Lane;
 use crate::proxy::reader::RefusedHead;
 use crate::proxy::reader::Taken;
@@ -81,7 +82,7 @@ struct About {
 /// A request that has been judged: what is left of it is to be done.
 pub(crate) struct Begun {
     about: About,
-    has_body: bool,
+    body: Incoming,
     transaction: Transaction,
     next: Result<Outbound, Refused>,
 }
@@ -89,7 +90,6 @@ pub(crate) struct Begun {
 /// A request that goes on to the upstream.
 struct Outbound {
     parts: Parts,
-    body: Incoming,
     body_max: u64,
     /// Whether its body waits for the upstream's 100.
     hold: bool,
@@ -104,26 +104,36 @@ pub(crate) fn begin(
     lane: &Lane,
     request: Request<Incoming>,
 ) -> Result<Begun, NoAnswer> {
-    let Some(taken) = lane.heads().and_then(|heads| heads.take()) else {
+    let (mut parts, body) = request.into_parts();
+    let Some(taken) = take(worker, lane, &mut parts) else {
         worker.metrics.protocol_error(ProtocolError::OutOfStep);
         return Err(NoAnswer);
     };
     lane.watched.revoked.clear();
     lane.watched.set_pause(worker.config.timeouts.body);
-    let (parts, body) = request.into_parts();
-    let has_body = !body.is_end_stream();
     let about = About::of(worker, &parts);
     let mut transaction = open(worker, lane, &parts, &about);
     let next = match taken {
-        Taken::Checked => judge(worker, lane, parts, body, &about, &mut transaction),
+        Taken::Checked => judge(worker, lane, parts, &body, &about, &mut transaction),
         Taken::Refused(refused) => Err(refuse_head(worker, *refused, &mut transaction)),
     };
     Ok(Begun {
         about,
-        has_body,
+        body,
         transaction,
         next,
     })
+}
+
+/// The head that hyper has called for, as far as it was checked before; a stream's own is checked here.
+fn take(worker: &Worker, lane: &Lane, parts: &mut Parts) -> Option<Taken> {
+    match lane.heads() {
+        Some(heads) => heads.take(),
+        None => Some(match http2::head::check(parts, worker.head_limits()) {
+            Ok(()) => Taken::Checked,
+            Err(refused) => Taken::Refused(refused),
+        }),
+    }
 }
 
 /// Brings a request to its answer.
@@ -134,13 +144,17 @@ pub(crate) async fn handle(
 ) -> Result<Response<Body>, NoAnswer> {
     let Begun {
         about,
-        has_body,
+        body,
         mut transaction,
         next,
     } = begun?;
+    let has_body = !body.is_end_stream();
     let served = match next {
-        Ok(outbound) => forward(&worker, &lane, outbound, &mut transaction).await,
-        Err(refused) => Err(Stop::Answer(refused)),
+        Ok(outbound) => forward(&worker, &lane, outbound, body, &mut transaction).await,
+        Err(refused) => {
+            lane.leave_unread(body);
+            Err(Stop::Answer(refused))
+        }
     };
     let mut waits = true;
     let mut response = match served {
@@ -148,6 +162,7 @@ pub(crate) async fn handle(
         Err(Stop::Answer(mut refused)) => {
             // What is left of a body that nobody reads stands in the way of the next request.
             refused.close |= has_body;
+            refused.close &= !lane.is_http2(); // a stream ends for itself
             waits = !refused.unrecorded;
             stopped(&worker, &lane, &refused, &about, transaction)
         }
@@ -183,10 +198,10 @@ fn open(worker: &Worker, lane: &Lane, parts: &Parts, about: &About) -> Transacti
     let mut record = Record::begin(started, worker.clock.wall(), about.request_id.clone());
     record.client = lane.connection.peer.ip();
     record.method = Some(about.method.clone());
-    record.protocol = if parts.version == Version::HTTP_10 {
-        "HTTP/1.0"
-    } else {
-        "HTTP/1.1"
+    record.protocol = match parts.version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
     };
     record.host = parts.headers.get(header::HOST).cloned();
     record.user_agent = parts.headers.get(header::USER_AGENT).cloned();
@@ -240,7 +255,7 @@ fn judge(
     worker: &Worker,
     lane: &Lane,
     mut parts: Parts,
-    body: Incoming,
+    body: &Incoming,
     about: &About,
     transaction: &mut Transaction,
 ) -> Result<Outbound, Refused> {
@@ -260,7 +275,8 @@ fn judge(
             .policy
             .decide(&parts, client.ip, &worker.keys.snapshot(), transaction.time);
     note(transaction, &client, &verdict);
-    let hold = expects_continue(&parts.headers) && !body.is_end_stream();
+    // HTTP/2 has no way to hold a body back that is not flow control (RFC 9113 §8.1).
+    let hold = !lane.is_http2() && expects_continue(&parts.headers) && !body.is_end_stream();
     let context = Upstreamward {
         policy: &worker.policy,
         identity: verdict.identity().map(|key| &**key),
@@ -294,7 +310,6 @@ fn judge(
     }
     Ok(Outbound {
         parts,
-        body,
         body_max,
         hold,
         websocket,
@@ -306,11 +321,11 @@ async fn forward(
     worker: &Worker,
     lane: &Lane,
     outbound: Outbound,
+    body: Incoming,
     transaction: &mut Transaction,
 ) -> Result<(Parts, Answer), Stop> {
     let Outbound {
         parts,
-        body,
         body_max,
         hold,
         websocket,

@@ -363,7 +363,7 @@ fn request_line(line: Range, bytes: &[u8]) -> Checked<RequestLine> {
 
 /// Visible ASCII without the characters that `http::Uri` refuses, so that hyper never answers in our place.
 /// RFC 3986 allows none of those unencoded.
-fn valid_target(target: &[u8]) -> bool {
+pub(crate) fn valid_target(target: &[u8]) -> bool {
     let path = memchr::memchr(b'?', target).unwrap_or(target.len());
     let visible = |byte: u8| matches!(byte, b'!'..=b'~') && !matches!(byte, b'#' | b'<' | b'>');
     target[..path]
@@ -375,7 +375,7 @@ fn valid_target(target: &[u8]) -> bool {
 }
 
 /// A name or address with or without a port (RFC 9110 §7.2), and not empty.
-fn is_host(host: &[u8]) -> bool {
+pub(crate) fn is_host(host: &[u8]) -> bool {
     let (name, port) = match host {
         [b'[', rest @ ..] => match memchr::memchr(b']', rest) {
             Some(end) => (&rest[..end], &rest[end + 1..]),

@@ -10,9 +10,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use http_body::Body as _;
+use hyper::body::Incoming;
+
 use crate::key::token::Digest;
 use crate::net::watchdog::Watched;
 use crate::proxy::connection::Connection;
+use crate::proxy::http2::OpenStream;
 use crate::proxy::reader::Heads;
 use crate::proxy::worker::Worker;
 
@@ -26,8 +30,17 @@ pub(crate) struct Lane {
     pub(crate) in_use: Rc<Cell<Option<Digest>>>,
     /// A part of the answer was handed over, and the next has not been asked for: the client takes its time.
     pub(crate) offered: Cell<bool>,
-    /// Heads on their way from the reader to the handler; none on a stream of HTTP/2, which brings its own.
-    heads: Option<Arc<Heads>>,
+    /// The body of a refused request on HTTP/2, which nobody reads.
+    unread: Cell<Option<Incoming>>,
+    kind: Kind,
+}
+
+/// What a lane is made of.
+enum Kind {
+    /// A connection of HTTP/1, with the heads on their way from its reader to the handler.
+    Http1(Arc<Heads>),
+    /// A stream of HTTP/2, which brings its own head; it counts as open until the lane is dropped.
+    Http2 { _open: OpenStream },
 }
 
 impl Lane {
@@ -42,29 +55,62 @@ impl Lane {
             watched,
             in_use: Rc::default(),
             offered: Cell::new(false),
-            heads: Some(heads),
+            unread: Cell::new(None),
+            kind: Kind::Http1(heads),
         }
     }
 
     /// One stream of a connection of HTTP/2.
-    pub(crate) fn http2(connection: Rc<Connection>, watched: Arc<Watched>) -> Self {
+    pub(crate) fn http2(
+        connection: Rc<Connection>,
+        watched: Arc<Watched>,
+        open: OpenStream,
+    ) -> Self {
         Self {
             connection,
             watched,
             in_use: Rc::default(),
             offered: Cell::new(false),
-            heads: None,
+            unread: Cell::new(None),
+            kind: Kind::Http2 { _open: open },
         }
     }
 
     /// What the reader and the handler tell each other, on HTTP/1.
     pub(crate) const fn heads(&self) -> Option<&Arc<Heads>> {
-        self.heads.as_ref()
+        match &self.kind {
+            Kind::Http1(heads) => Some(heads),
+            Kind::Http2 { .. } => None,
+        }
+    }
+
+    /// Whether it is a stream of HTTP/2.
+    pub(crate) const fn is_http2(&self) -> bool {
+        matches!(self.kind, Kind::Http2 { .. })
+    }
+
+    /// The request was refused, and its body is not read. On HTTP/1 the reader knows what to do about that.
+    pub(crate) fn leave_unread(&self, body: Incoming) {
+        if self.is_http2() && !body.is_end_stream() {
+            self.unread.set(Some(body));
+        }
+    }
+
+    /// The body that was left, to be let go after the answer.
+    pub(crate) fn take_unread(&self) -> Option<Incoming> {
+        self.unread.take()
+    }
+
+    /// The next part of the answer is asked for: what was handed over before is on its way.
+    pub(crate) fn asked(&self) {
+        if self.is_http2() && self.offered.replace(false) {
+            self.watched.write.clear();
+        }
     }
 
     /// What becomes of a request that asked for an upgrade. A stream of HTTP/2 holds nothing back.
     pub(crate) fn decide_upgrade(&self, tunnel: bool) {
-        if let Some(heads) = &self.heads {
+        if let Some(heads) = self.heads() {
             heads.decide_upgrade(tunnel);
         }
     }
@@ -72,14 +118,14 @@ impl Lane {
     /// Whether the answer in flight is the last one of its connection, and has to say so itself: HTTP/2 has a frame
     /// for that.
     pub(crate) fn closes_with_answer(&self) -> bool {
-        self.watched.draining() && self.heads.as_ref().is_some_and(|heads| !heads.more())
+        self.watched.draining() && self.heads().is_some_and(|heads| !heads.more())
     }
 
     /// The request in flight is over.
     pub(crate) fn answered(&self) {
         self.in_use.set(None);
         self.watched.revoked.clear();
-        if let Some(heads) = &self.heads {
+        if let Some(heads) = self.heads() {
             heads.answered();
         }
     }

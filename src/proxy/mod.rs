@@ -17,6 +17,7 @@ mod handler;
 mod head;
 pub mod headers;
 mod http1;
+mod http2;
 mod lane;
 mod reader;
 mod request_id;

@@ -10,6 +10,7 @@
 //!
 //! Not for: the grammar, which is `head` and `framing`.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -39,13 +40,31 @@ use crate::proxy::head::Head;
 use crate::proxy::head::HeadCheck;
 use crate::proxy::head::HeadLimits;
 use crate::proxy::head::Progress;
+use crate::proxy::http2::PREFACE;
 use crate::refusal::Refusal;
 
 /// What hyper is given in place of a refused head. Its content means nothing: the refusal is in [`Heads`].
 const SENTINEL: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 
+/// The first read of a connection, before anybody has a buffer for it.
+const FIRST_READ_BYTES: usize = 8 * 1024;
+
+thread_local! {
+    /// Where it goes: one buffer a worker.
+    static FIRST_READ: RefCell<[u8; FIRST_READ_BYTES]> = const { RefCell::new([0; FIRST_READ_BYTES]) };
+}
+
 /// How long an idle connection may still send a request once keygate drains.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speech {
+    /// HTTP/1, or nothing that is known.
+    Http1,
+    /// HTTP/2, without having asked ("prior knowledge").
+    Http2,
+}
 
 /// What the reader and the handler of one connection tell each other. Both run on one worker; the types are
 /// `Sync` only because hyper wants I/O that can be upgraded to be `Send`.
@@ -229,6 +248,38 @@ impl Reader {
         }
     }
 
+    /// Waits until it is clear whether the client speaks HTTP/2, by its preface, or something that HTTP/1 may make
+    /// sense of; so is an end or a wait that is over. What was read stays held.
+    pub(crate) fn poll_speech(&mut self, context: &mut Context<'_>) -> Poll<Speech> {
+        loop {
+            let known = self.held.len().min(PREFACE.len());
+            if self.held[..known] != PREFACE[..known] {
+                return Poll::Ready(Speech::Http1);
+            }
+            if known == PREFACE.len() {
+                return Poll::Ready(Speech::Http2);
+            }
+            let read = FIRST_READ.with_borrow_mut(|scratch| {
+                let mut buffer = ReadBuf::new(scratch);
+                let read = Pin::new(&mut self.io).poll_read(context, &mut buffer);
+                self.held.extend_from_slice(buffer.filled());
+                read.map_ok(|()| buffer.filled().len())
+            });
+            match read {
+                Poll::Ready(Ok(1..)) if known == 0 => self.watched.read.clear(),
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => return Poll::Ready(Speech::Http1),
+                Poll::Pending if self.wait().is_some() => return Poll::Ready(Speech::Http1),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// The socket, and what was read of it.
+    pub(crate) fn into_parts(self) -> (ClientIo, BytesMut) {
+        (self.io, self.held)
+    }
+
     /// The longest head that can pass, and so the buffer that hyper needs, bytes.
     pub(crate) const fn buffer_for(limits: HeadLimits) -> usize {
         limits.bytes + 8192
@@ -304,6 +355,9 @@ impl Reader {
         buffer.put_slice(&self.held[..released]);
         self.held.advance(released);
         self.cleared -= released;
+        if self.held.is_empty() {
+            self.held = BytesMut::new(); // an idle connection keeps no buffer of ours
+        }
         released > 0
     }
 
