@@ -2,4 +2,5 @@
 
 pub mod io;
 pub mod listen;
+pub mod pem;
 pub mod watchdog;
