@@ -42,6 +42,7 @@ use crate::proxy::upstream::failure::UpstreamFailure;
 use crate::proxy::upstream::failure::Wait;
 use crate::proxy::upstream::http1::Outgoing;
 use crate::proxy::upstream::http1::Upload;
+use crate::proxy::websocket;
 use crate::proxy::worker::Worker;
 use crate::refusal::Decision;
 use crate::refusal::Reason;
@@ -199,7 +200,7 @@ fn open(worker: &Worker, lane: &Lane, parts: &Parts, about: &About) -> Transacti
     record.client = lane.connection.peer.ip();
     record.method = Some(about.method.clone());
     record.protocol = match parts.version {
-        Version::HTTP_2 => "HTTP/2",
+        _ if lane.is_http2() => "HTTP/2",
         Version::HTTP_10 => "HTTP/1.0",
         _ => "HTTP/1.1",
     };
@@ -350,11 +351,18 @@ async fn forward(
     transaction.upstream_time = Some(answered.saturating_duration_since(transaction.started));
     let answer = answer.map_err(|failure| Stop::failed(&failure, worker, transaction))?;
     let switches = answer.head.status == StatusCode::SWITCHING_PROTOCOLS;
-    if switches && !(websocket && switches_to_websocket(&answer.head.headers)) {
-        let unasked = UpstreamFailure::Malformed("a switch of protocols that was not asked for");
-        return Err(Stop::failed(&unasked.into(), worker, transaction));
-    }
-    Ok((parts, answer))
+    let what = if switches && !(websocket && switches_to_websocket(&answer.head.headers)) {
+        "a switch of protocols that was not asked for"
+    } else if switches
+        && lane.is_http2()
+        && !websocket::accepts(&parts.headers, &answer.head.headers)
+    {
+        "a WebSocket without the right Sec-WebSocket-Accept"
+    } else {
+        return Ok((parts, answer));
+    };
+    let malformed = UpstreamFailure::Malformed(what);
+    Err(Stop::failed(&malformed.into(), worker, transaction))
 }
 
 fn switches_to_websocket(headers: &HeaderMap) -> bool {
@@ -398,15 +406,14 @@ fn pass_back(
 ) -> Response<Body> {
     let Answer { head, mut body } = answer;
     lane.watched.revoked.clear(); // an answer that begins after a revocation has its own time to end
-    transaction.status = Some(head.status.as_u16());
-    transaction.grpc_status = grpc_status(&head.headers);
-    let mut fields = head.headers;
-    headers::to_client(
-        head.status,
-        &mut fields,
-        headers::reads_trailers(&parts.headers),
-    );
-    let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+    let (mut status, mut fields) = (head.status, head.headers);
+    transaction.status = Some(status.as_u16());
+    transaction.grpc_status = grpc_status(&fields);
+    headers::to_client(status, &mut fields, headers::reads_trailers(&parts.headers));
+    let body = if status == StatusCode::SWITCHING_PROTOCOLS {
+        if lane.is_http2() {
+            websocket::answer_to_connect(&mut status, &mut fields);
+        }
         lane.decide_upgrade(true);
         if let (Some(client), Some(upstream)) = (
             parts.extensions.remove::<OnUpgrade>(),
@@ -425,7 +432,7 @@ fn pass_back(
         Body::upstream(body, transaction, Rc::clone(lane), about.version)
     };
     let mut response = Response::new(body);
-    *response.status_mut() = head.status;
+    *response.status_mut() = status;
     *response.headers_mut() = fields;
     response
 }

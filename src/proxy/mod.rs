@@ -24,6 +24,7 @@ mod request_id;
 pub mod respond;
 mod upgrade;
 mod upstream;
+mod websocket;
 mod worker;
 
 use crate::clock::Clock;

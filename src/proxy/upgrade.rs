@@ -21,7 +21,6 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
 
 use crate::config::Timeouts;
-use crate::net::io::Stream;
 use crate::net::watchdog::Watched;
 use crate::proxy::lane;
 use crate::proxy::lane::Lane;
@@ -49,30 +48,59 @@ pub(crate) async fn join(
 ) {
     let listed = lane::list(&worker, &lane.watched, &lane.in_use).await;
     let Ok(upgraded) = client.await else { return }; // the client went before it had the 101
-    let Ok(parts) = upgraded.downcast::<TokioIo<Reader>>() else {
-        return;
-    };
-    let mut tunnel = Tunnel {
-        client: parts.io.into_inner(),
-        upstream: upstream.stream,
-        up: Direction::new(parts.read_buf),
-        down: Direction::new(upstream.input.freeze()),
-        half_open: false,
-    };
     lane.watched.set_pause(worker.config.timeouts.stream);
-    let ended =
-        poll_fn(|context| tunnel.poll(context, &lane.watched, &worker.config.timeouts)).await;
+    let (upstream, begun) = (upstream.stream, upstream.input.freeze());
+    let carried = match upgraded.downcast::<TokioIo<Reader>>() {
+        Ok(http1) => {
+            let (client, sent) = (http1.io.into_inner(), http1.read_buf);
+            carry(&worker, &lane, (client, sent), (upstream, begun)).await
+        }
+        Err(http2) => {
+            let client = (TokioIo::new(http2), Bytes::new());
+            carry(&worker, &lane, client, (upstream, begun)).await
+        }
+    };
     drop(listed);
-    transaction.request_bytes = tunnel.up.moved;
-    transaction.response_bytes = tunnel.down.moved;
-    transaction.end = ended;
+    transaction.request_bytes = carried.up;
+    transaction.response_bytes = carried.down;
+    transaction.end = carried.end;
     lane.answered();
 }
 
+/// What a tunnel has carried, and how it ended.
+struct Carried {
+    up: u64,
+    down: u64,
+    end: End,
+}
+
+/// Joins two streams, each with what was read of it before.
+async fn carry(
+    worker: &Worker,
+    lane: &Lane,
+    (client, sent): (impl AsyncRead + AsyncWrite + Unpin, Bytes),
+    (upstream, begun): (impl AsyncRead + AsyncWrite + Unpin, Bytes),
+) -> Carried {
+    let mut tunnel = Tunnel {
+        client,
+        upstream,
+        up: Direction::new(sent),
+        down: Direction::new(begun),
+        half_open: false,
+    };
+    let timeouts = &worker.config.timeouts;
+    let end = poll_fn(|context| tunnel.poll(context, &lane.watched, timeouts)).await;
+    Carried {
+        up: tunnel.up.moved,
+        down: tunnel.down.moved,
+        end,
+    }
+}
+
 /// Two streams and what is on its way between them.
-struct Tunnel {
-    client: Reader,
-    upstream: Stream,
+struct Tunnel<C, U> {
+    client: C,
+    upstream: U,
     up: Direction,
     down: Direction,
     half_open: bool,
@@ -82,6 +110,8 @@ struct Tunnel {
 struct Direction {
     held: BytesMut,
     moved: u64,
+    /// Written, and perhaps not sent: TLS holds records back.
+    unflushed: bool,
     state: Flow,
 }
 
@@ -95,7 +125,11 @@ enum Flow {
     Ended,
 }
 
-impl Tunnel {
+impl<C, U> Tunnel<C, U>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
     /// Moves bytes both ways until both have ended, each for itself: a side that has said all may still listen.
     fn poll(
         &mut self,
@@ -165,6 +199,7 @@ impl Direction {
         Self {
             held: BytesMut::from(begun),
             moved: 0,
+            unflushed: false,
             state: Flow::Open,
         }
     }
@@ -198,6 +233,11 @@ impl Direction {
                 }
                 self.held.advance(written);
                 self.moved += written as u64;
+                self.unflushed = true;
+            }
+            if self.unflushed {
+                ready!(Pin::new(&mut *to).poll_flush(context)).map_err(Broken::Sink)?;
+                self.unflushed = false;
             }
             match self.state {
                 Flow::Open => {

@@ -3,6 +3,8 @@
 //! and lets a client open and reset streams for as long as it likes: what costs the client nothing and keygate
 //! something is counted here, in windows of ten seconds, and too much of it ends the connection.
 //!
+//! Resets that h2 sends because a client broke a rule are counted on their way out: hyper does not tell of them.
+//!
 //! Frames are only looked at: their rules are h2's. Nothing is held back and nothing is changed.
 
 use std::io;
@@ -42,6 +44,13 @@ const RESETS_FREE: u32 = 100;
 
 const HEADER_BYTES: usize = 9;
 
+/// Behind the header of RST_STREAM.
+const CODE_BYTES: usize = 4;
+
+/// Errors that say that a client broke a rule: PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR,
+/// COMPRESSION_ERROR, ENHANCE_YOUR_CALM (RFC 9113 §7).
+const BREACHES: [u8; 6] = [1, 3, 5, 6, 9, 11];
+
 /// Kinds of frames (RFC 9113 §6).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -60,6 +69,7 @@ pub(crate) struct FrameIo {
     /// Read before anybody knew that this is HTTP/2.
     begun: BytesMut,
     counter: Counter,
+    sent: Frames,
     clock: Arc<CoarseClock>,
     metrics: Arc<WorkerMetrics>,
     /// The connection's waits, and how long it may be idle once its preface is here.
@@ -80,6 +90,7 @@ impl FrameIo {
             io,
             begun,
             counter: Counter::new(clock.coarse()),
+            sent: Frames::new(0),
             clock,
             metrics: Arc::clone(&worker.metrics),
             watched,
@@ -101,6 +112,21 @@ impl FrameIo {
             io::ErrorKind::ConnectionAborted,
             "too many frames that carry nothing",
         ))
+    }
+}
+
+impl FrameIo {
+    /// Looks for resets among the first `written` bytes of `slices`.
+    fn note_sent(&mut self, slices: &[IoSlice<'_>], mut written: usize) {
+        for slice in slices {
+            let length = written.min(slice.len());
+            self.sent.scan(&slice[..length], |frame| {
+                if frame.kind == RST_STREAM && BREACHES.contains(&frame.code) {
+                    self.metrics.protocol_error(ProtocolError::Http2);
+                }
+            });
+            written -= length;
+        }
     }
 }
 
@@ -131,7 +157,9 @@ impl AsyncWrite for FrameIo {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
+        let written = ready!(Pin::new(&mut self.io).poll_write(context, bytes))?;
+        self.note_sent(&[IoSlice::new(bytes)], written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -139,7 +167,9 @@ impl AsyncWrite for FrameIo {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(context, slices)
+        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(context, slices))?;
+        self.note_sent(slices, written);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -157,14 +187,80 @@ impl AsyncWrite for FrameIo {
     }
 }
 
+/// What is looked at of a frame.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    kind: u8,
+    flags: u8,
+    length: usize,
+    /// Why a stream is reset; 0 for all other frames.
+    code: u8,
+}
+
 /// Follows a stream of bytes from frame header to frame header.
 #[derive(Debug)]
-struct Counter {
-    /// The header of the next frame, as far as it is here.
-    header: [u8; HEADER_BYTES],
+struct Frames {
+    /// The header of the next frame, and the error code behind it, as far as they are here.
+    header: [u8; HEADER_BYTES + CODE_BYTES],
     have: usize,
     /// Bytes before the next header: the preface, a payload.
     skip: usize,
+}
+
+impl Frames {
+    /// From the first header on, behind `skip` bytes.
+    const fn new(skip: usize) -> Self {
+        Self {
+            header: [0; HEADER_BYTES + CODE_BYTES],
+            have: 0,
+            skip,
+        }
+    }
+
+    /// Looks at the next bytes; `note` sees each frame once.
+    fn scan(&mut self, mut bytes: &[u8], mut note: impl FnMut(Frame)) {
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            bytes = &bytes[skipped..];
+            self.skip -= skipped;
+            if bytes.is_empty() {
+                return;
+            }
+            let is_reset = self.have >= HEADER_BYTES; // only then is there more to have
+            let wanted = HEADER_BYTES + if is_reset { CODE_BYTES } else { 0 };
+            let taken = (wanted - self.have).min(bytes.len());
+            self.header[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+            self.have += taken;
+            bytes = &bytes[taken..];
+            if self.have < wanted {
+                continue;
+            }
+            let [a, b, c, kind, flags, ..] = self.header;
+            let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+            if kind == RST_STREAM && length == CODE_BYTES && !is_reset {
+                continue;
+            }
+            let code = if is_reset {
+                self.header[HEADER_BYTES + CODE_BYTES - 1]
+            } else {
+                0
+            };
+            self.have = 0;
+            self.skip = if is_reset { 0 } else { length };
+            note(Frame {
+                kind,
+                flags,
+                length,
+                code,
+            });
+        }
+    }
+}
+
+/// Counts what costs a client nothing.
+#[derive(Debug)]
+struct Counter {
+    frames: Frames,
     /// A header was seen, so the preface is here.
     begun: bool,
     since: Instant,
@@ -176,9 +272,7 @@ struct Counter {
 impl Counter {
     const fn new(now: Instant) -> Self {
         Self {
-            header: [0; HEADER_BYTES],
-            have: 0,
-            skip: PREFACE.len(),
+            frames: Frames::new(PREFACE.len()),
             begun: false,
             since: now,
             empty: 0,
@@ -188,40 +282,21 @@ impl Counter {
     }
 
     /// Looks at the next bytes. False when it is too much.
-    fn scan(&mut self, mut bytes: &[u8], now: Instant) -> bool {
+    fn scan(&mut self, bytes: &[u8], now: Instant) -> bool {
         if now.saturating_duration_since(self.since) >= WINDOW {
             (self.since, self.empty, self.opened, self.reset) = (now, 0, 0, 0);
         }
-        loop {
-            let skipped = self.skip.min(bytes.len());
-            bytes = &bytes[skipped..];
-            self.skip -= skipped;
-            if bytes.is_empty() {
-                return self.is_fine();
+        self.frames.scan(bytes, |frame| {
+            self.begun = true;
+            match frame.kind {
+                HEADERS => self.opened += 1,
+                RST_STREAM => self.reset += 1,
+                PING | SETTINGS | PRIORITY | CONTINUATION => self.empty += 1,
+                DATA if frame.length == 0 && frame.flags & END_STREAM == 0 => self.empty += 1,
+                _ => {}
             }
-            let taken = (HEADER_BYTES - self.have).min(bytes.len());
-            self.header[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
-            self.have += taken;
-            bytes = &bytes[taken..];
-            if self.have == HEADER_BYTES {
-                self.have = 0;
-                self.note();
-            }
-        }
-    }
-
-    /// A header is whole.
-    fn note(&mut self) {
-        self.begun = true;
-        let [a, b, c, kind, flags, ..] = self.header;
-        self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        match kind {
-            HEADERS => self.opened += 1,
-            RST_STREAM => self.reset += 1,
-            PING | SETTINGS | PRIORITY | CONTINUATION => self.empty += 1,
-            DATA if self.skip == 0 && flags & END_STREAM == 0 => self.empty += 1,
-            _ => {}
-        }
+        });
+        self.is_fine()
     }
 
     const fn is_fine(&self) -> bool {
@@ -296,6 +371,24 @@ mod tests {
             }
         }
         assert!(!counter.scan(&ping, now + WINDOW * 2));
+    }
+
+    #[test]
+    fn the_code_of_a_reset_is_found_however_the_bytes_are_cut() {
+        let mut bytes = Vec::new();
+        for code in [1, 8, 0, 11] {
+            let mut reset = frame(RST_STREAM, 0, 4);
+            reset[HEADER_BYTES..].copy_from_slice(&[0, 0, 0, code]);
+            bytes.extend(frame(DATA, 0, 20));
+            bytes.extend(reset);
+        }
+        for piece in 1..=bytes.len() {
+            let (mut frames, mut codes) = (Frames::new(0), Vec::new());
+            for piece in bytes.chunks(piece) {
+                frames.scan(piece, |frame| codes.push(frame.code));
+            }
+            assert_eq!(codes, [0, 1, 0, 8, 0, 0, 0, 11], "pieces of {piece}");
+        }
     }
 
     #[test]
