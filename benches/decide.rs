@@ -16,6 +16,7 @@ use http::HeaderName;
 use http::HeaderValue;
 use http::Request;
 use http::request::Parts;
+use keygate::auth::Asked;
 use keygate::auth::Policy;
 use keygate::clock::Timestamp;
 use keygate::config::Auth;
@@ -61,7 +62,7 @@ fn by_number_of_keys(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let value = values.next().expect("a cycle does not end");
                 *parts.headers.get_mut("x-api-key").expect("it is there") = value.clone();
-                let verdict = policy.decide(black_box(&parts), CLIENT, &table, NOW);
+                let verdict = policy.decide(asked(black_box(&parts)), &table, NOW);
                 assert_eq!(verdict.decision, Decision::Allowed);
                 verdict
             });
@@ -121,7 +122,7 @@ fn by_source(criterion: &mut Criterion) {
         let policy = policy(sources);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let verdict = policy.decide(black_box(&parts), CLIENT, &table, NOW);
+                let verdict = policy.decide(asked(black_box(&parts)), &table, NOW);
                 assert_eq!(verdict.decision, Decision::Allowed);
                 verdict
             });
@@ -148,13 +149,21 @@ fn refusals(criterion: &mut Criterion) {
     for (name, parts) in rows {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let verdict = policy.decide(black_box(&parts), CLIENT, &table, NOW);
+                let verdict = policy.decide(asked(black_box(&parts)), &table, NOW);
                 assert_eq!(verdict.decision, Decision::Refused);
                 verdict
             });
         });
     }
     group.finish();
+}
+
+const fn asked(parts: &Parts) -> Asked<'_> {
+    Asked {
+        parts,
+        client: CLIENT,
+        websocket: false,
+    }
 }
 
 fn token(index: usize) -> String {

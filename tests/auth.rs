@@ -8,6 +8,8 @@ mod sources;
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use keygate::clock::Clock;
 use keygate::clock::Timestamp;
 use serde_json::Value;
@@ -147,6 +149,14 @@ fn longest() -> String {
     "L".repeat(512)
 }
 
+/// Tokens that rows name in base64url as well.
+const ENCODED: [(&str, &str); 4] = [
+    ("$BASE64_GOOD", "$GOOD"),
+    ("$BASE64_OTHER", "$OTHER"),
+    ("$BASE64_ODD", "$ODD"),
+    ("$BASE64_UNKNOWN", "$UNKNOWN"),
+];
+
 fn tokens() -> Vec<(&'static str, String)> {
     // Longer names first: `$GOOD` must not be found in `$GOODX`.
     let mut tokens = vec![
@@ -169,6 +179,10 @@ fn tokens() -> Vec<(&'static str, String)> {
         ("$LONGEST", longest()),
         ("$UPPER", GOOD.to_ascii_uppercase()),
     ];
+    for (name, of) in ENCODED {
+        let (_, token) = tokens.iter().find(|(token, _)| *token == of).unwrap();
+        tokens.push((name, BASE64_URL_SAFE_NO_PAD.encode(token)));
+    }
     tokens.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
     tokens
 }

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -27,6 +29,12 @@ use crate::harness::wire::lossy;
 
 /// What every token of this file has in it.
 const MARK: &str = "CANARY";
+
+/// What every token has in it that begins as these do, as a sub-protocol carries it: six bytes from the seventh on.
+fn encoded_mark() -> String {
+    let begins = format!("kg_test_{MARK}");
+    BASE64_URL_SAFE_NO_PAD.encode(&begins[6..12])
+}
 
 /// All that was put out, with where it came from.
 #[derive(Default)]
@@ -54,7 +62,10 @@ impl Outputs {
 
     #[track_caller]
     fn must_not_hold_the_mark(&self) {
-        self.must_not_hold(&[("the mark", MARK.to_owned())]);
+        self.must_not_hold(&[
+            ("the mark", MARK.to_owned()),
+            ("the mark in base64url", encoded_mark()),
+        ]);
     }
 
     #[track_caller]
@@ -78,7 +89,7 @@ impl Outputs {
 }
 
 /// Requests with tokens in good, wrong and broken places. `$G` stands for the good token, `$U` for one that
-/// nobody has.
+/// nobody has, `$BG` and `$BU` for the same in base64url.
 fn requests() -> Vec<String> {
     let lines = [
         "GET /a",
@@ -118,6 +129,10 @@ fn requests() -> Vec<String> {
         "$U: x",
         "$U",
         "x-api-key: $G\r\nconnection: upgrade\r\nupgrade: websocket",
+        "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-protocol: keygate.$BG, a",
+        "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-protocol: keygate.$BU, keygate.$G",
+        "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-protocol: keygate.$U",
+        "x-api-key: $G\r\nsec-websocket-protocol: Keygate.$BU\r\nsec_websocket_protocol: keygate.$BG",
     ];
     let mut requests = Vec::new();
     for line in lines {
@@ -149,8 +164,9 @@ fn no_token_is_ever_put_out() {
         ("optional", "true"),
     ] {
         let auth = format!(
-            "{{sources: [header: x-api-key, bearer, query: key, cookie: key], mode: {mode}, hide: {hide}}}"
+            "{{sources: [header: x-api-key, bearer, query: key, cookie: key, ws_protocol], mode: {mode}, hide: {hide}}}"
         );
+        let before = upstream.count();
         let keygate = Setup::of(&upstream)
             .set("auth", auth)
             .set("transactions", "{query: full, stdout: true}")
@@ -160,9 +176,12 @@ fn no_token_is_ever_put_out() {
             ))
             .spawn();
         for (index, request) in requests().into_iter().enumerate() {
+            let unknown = format!("kg_test_{MARK}-unknown-{index}");
             let request = request
+                .replace("$BG", &BASE64_URL_SAFE_NO_PAD.encode(&good))
+                .replace("$BU", &BASE64_URL_SAFE_NO_PAD.encode(&unknown))
                 .replace("$G", &good)
-                .replace("$U", &format!("kg_test_{MARK}-unknown-{index}"));
+                .replace("$U", &unknown);
             let mut client = keygate.connect();
             let bytes: Vec<u8> = request
                 .chars()
@@ -179,6 +198,13 @@ fn no_token_is_ever_put_out() {
             format!("{mode}: /metrics"),
             keygate.telemetry("/metrics").body,
         );
+        for seen in upstream.seen().split_off(before) {
+            let hidden = find(&seen.head.raw, encoded_mark().as_bytes()).is_none();
+            assert!(
+                hidden || hide == "false",
+                "{mode}: a token went on: {seen:?}"
+            );
+        }
         break_the_key_file(&keygate, &mut outputs);
         finish(keygate, mode, &mut outputs);
     }

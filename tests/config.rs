@@ -192,10 +192,16 @@ fn a_single_mistake_is_said_with_what_to_do() {
             "keep",
         ),
         (
-            "a source of a later version",
-            "upstream: http://a\nauth: {sources: [ws_protocol]}\n",
-            "not in this version",
-            "",
+            "a sub-protocol with a name",
+            "upstream: http://a\nauth: {sources: [ws_protocol: chat]}\n",
+            ":2:31: auth.sources: ws_protocol stands alone",
+            "ws_protocol",
+        ),
+        (
+            "the field of sub-protocols",
+            "upstream: http://a\nauth: {sources: [header: Sec-WebSocket-Protocol]}\n",
+            ":2:26: auth.sources: the header sec-websocket-protocol cannot carry a token",
+            "write ws_protocol",
         ),
         (
             "tls",
@@ -409,7 +415,7 @@ fn lists_come_from_variables_with_commas() {
         ("KEYGATE_UPSTREAM", "http://app"),
         (
             "KEYGATE_AUTH_SOURCES",
-            "header:x-api-key, query:api_key,cookie:key,bearer",
+            "header:x-api-key, query:api_key,cookie:key,bearer,ws_protocol",
         ),
         ("KEYGATE_FORWARDED_TRUSTED_PROXIES", "10.0.0.0/8,::1"),
         ("KEYGATE_AUTH_MODE", ""),
@@ -418,7 +424,7 @@ fn lists_come_from_variables_with_commas() {
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     assert_eq!(
         shown(&said, "auth.sources"),
-        "[header:x-api-key, query:api_key, cookie:key, bearer]"
+        "[header:x-api-key, query:api_key, cookie:key, bearer, ws_protocol]"
     );
     assert_eq!(
         shown(&said, "forwarded.trusted_proxies"),

@@ -6,6 +6,9 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
 use crate::config::Place;
 use crate::config::Said;
 use crate::harness::terminal::Terminal;
@@ -139,6 +142,21 @@ fn only_what_is_missing_is_made() {
         said.stdout
     );
     assert!(read(&place, "d/keys.yaml").contains("name: default"));
+}
+
+#[test]
+fn the_curl_of_a_sub_protocol_asks_for_a_websocket() {
+    let text = "upstream: http://127.0.0.1:3000\nauth: {sources: [ws_protocol]}\n";
+    let place = Place::with("keygate.yaml", text);
+    let said = init(&place, "", &["--yes"]);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let token = BASE64_URL_SAFE_NO_PAD.encode(after(&said.stdout, "token:"));
+    let protocol = format!("-H 'Sec-WebSocket-Protocol: keygate.{token}' http://127.0.0.1:8080/\n");
+    assert!(
+        said.stdout.contains("-H 'Upgrade: websocket'") && said.stdout.contains(&protocol),
+        "{}",
+        said.stdout
+    );
 }
 
 #[test]

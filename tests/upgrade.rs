@@ -4,6 +4,9 @@
 use std::time::Duration;
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
 use crate::harness::SOON;
 use crate::harness::client::Client;
 use crate::harness::gate::Gate;
@@ -440,4 +443,90 @@ fn the_upload_of_a_revoked_key_is_cut() {
     let record = keygate.transaction_of("/endless");
     assert_eq!(record["end"], "revoked", "{record}");
     assert_eq!(record["request_bytes"], 5, "{record}");
+}
+
+/// What browsers can do, which set no fields of a WebSocket: offer the key as a sub-protocol beside a real one.
+#[test]
+fn a_sub_protocol_may_carry_the_key_and_is_never_chosen() {
+    let upstream = Upstream::scripted(|turn| {
+        let offered = turn.head.one("sec-websocket-protocol").map(str::to_owned);
+        // A bad one chooses what it was not offered.
+        let chosen = match turn.head.second() {
+            "/bad" => Some(format!("keygate.{}", BASE64_URL_SAFE_NO_PAD.encode(GOOD))),
+            _ => offered,
+        };
+        let field = chosen.map(|chosen| format!("\r\nsec-websocket-protocol: {chosen}\r\n\r\n"));
+        turn.send(SWITCH.replace("\r\n\r\n", field.as_deref().unwrap_or("\r\n\r\n")))?;
+        turn.send("greeting")?;
+        echo_tunnel(turn)
+    });
+    for (name, hide, target, offered, seen, told) in [
+        (
+            "beside another",
+            true,
+            "/a",
+            "chat, $KEY",
+            Some("chat"),
+            Some("chat"),
+        ),
+        ("alone", true, "/b", "$KEY", None, None),
+        (
+            "a bad upstream",
+            true,
+            "/bad",
+            "$KEY, chat",
+            Some("chat"),
+            None,
+        ),
+        (
+            "not hidden, and chosen",
+            false,
+            "/d",
+            "$KEY",
+            Some("$KEY"),
+            None,
+        ),
+    ] {
+        let key = format!("keygate.{}", BASE64_URL_SAFE_NO_PAD.encode(GOOD));
+        let keygate = Setup::of(&upstream)
+            .set("auth", format!("{{sources: [ws_protocol], hide: {hide}}}"))
+            .spawn();
+        let mut client = keygate.connect();
+        client.send(format!(
+            "GET {target} HTTP/1.1\r\nhost: app\r\n{ASK}sec-websocket-protocol: {}\r\n\r\n",
+            offered.replace("$KEY", &key)
+        ));
+        let head = client.reader().head().unwrap();
+        assert_eq!(head.second(), "101", "{name}: {head:?}");
+        assert_eq!(head.one("sec-websocket-protocol"), told, "{name}: {head:?}");
+        assert_eq!(client.reader().exactly(8).unwrap(), b"greeting", "{name}");
+        exchange(&mut client, b"joined");
+        let arrived = upstream.seen_at(target).head;
+        assert_eq!(
+            arrived.one("sec-websocket-protocol"),
+            seen.map(|seen| seen.replace("$KEY", &key)).as_deref(),
+            "{name}"
+        );
+        assert_eq!(arrived.one("x-keygate-key-id"), Some("k_good"), "{name}");
+        drop(client);
+        assert_eq!(keygate.transaction_of(target)["decision"], "allowed");
+    }
+}
+
+#[test]
+fn the_tunnel_of_a_revoked_sub_protocol_key_is_cut() {
+    let upstream = websocket();
+    let keygate = Setup::of(&upstream)
+        .set("auth", "{sources: [ws_protocol]}")
+        .spawn();
+    let mut client = keygate.connect();
+    client.send(format!(
+        "GET /ws HTTP/1.1\r\nhost: app\r\n{ASK}sec-websocket-protocol: chat, keygate.{}\r\n\r\n",
+        BASE64_URL_SAFE_NO_PAD.encode(GOOD)
+    ));
+    assert_eq!(client.reader().head().unwrap().second(), "101");
+    assert_eq!(client.reader().exactly(8).unwrap(), b"greeting");
+    keygate.replace_keys(key_file(&[]));
+    client.expect_closed();
+    assert_eq!(keygate.transaction_of("/ws")["end"], "revoked");
 }

@@ -77,7 +77,7 @@ pub(super) struct Reason {
 pub(super) struct TokenSource {
     #[schema(schema_with = types::source_kind)]
     kind: &'static str,
-    /// Of the field, parameter or cookie; null: `Authorization: Bearer …`.
+    /// Of the field, parameter or cookie; null: `Authorization: Bearer …`, or the sub-protocol `keygate.…` of a WebSocket.
     #[schema(required)]
     name: Option<String>,
 }
@@ -247,6 +247,7 @@ fn token_source(auth: &config::Auth) -> TokenSource {
         Source::Query(name) => ("query", Some(name.clone())),
         Source::Cookie(name) => ("cookie", Some(name.clone())),
         Source::Bearer => ("bearer", None),
+        Source::WsProtocol => ("ws_protocol", None),
     };
     TokenSource { kind, name }
 }

@@ -3,17 +3,25 @@
 //! whoever stands behind us may read the other one. The token is not copied, except to decode a query, and
 //! that copy is wiped. Not for: removing credentials before the upstream, which is `strip`.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::HeaderMap;
 use http::header;
-use http::request::Parts;
 use zeroize::Zeroizing;
 
+use crate::auth::Asked;
 use crate::auth::form;
 use crate::config::Source;
 use crate::key::token::Digest;
 
 /// The longest token.
 const TOKEN_BYTES_MAX: usize = 512;
+
+/// As long in base64url, without padding.
+const ENCODED_BYTES_MAX: usize = (TOKEN_BYTES_MAX * 4).div_ceil(3);
+
+/// What a WebSocket sub-protocol begins with that carries a token.
+const WS_PROTOCOL: &[u8] = b"keygate.";
 
 /// What a source holds.
 pub(super) enum Presented<'a> {
@@ -30,6 +38,8 @@ pub(super) enum Credential<'a> {
     Plain(&'a [u8]),
     /// Form-encoded.
     Encoded(&'a str),
+    /// In base64url without padding (RFC 4648 §5): what a sub-protocol may hold.
+    Base64(&'a [u8]),
 }
 
 impl<'a> Credential<'a> {
@@ -46,6 +56,11 @@ impl<'a> Credential<'a> {
                 }
                 digest_of(trim(&decoded[..length]))
             }
+            Self::Base64(text) => {
+                let mut decoded = Zeroizing::new([0; TOKEN_BYTES_MAX]);
+                let length = from_base64(text, &mut *decoded)?;
+                digest_of(&decoded[..length])
+            }
         }
     }
 
@@ -54,8 +69,23 @@ impl<'a> Credential<'a> {
         match self {
             Self::Plain(token) => token,
             Self::Encoded(text) => text.as_bytes(),
+            Self::Base64(text) => text,
         }
     }
+}
+
+/// How many bytes this text stands for, which are in `decoded` then; none when it stands for nothing, or for more.
+fn from_base64(text: &[u8], decoded: &mut [u8]) -> Option<usize> {
+    if text.len() > ENCODED_BYTES_MAX {
+        return None;
+    }
+    BASE64_URL_SAFE_NO_PAD.decode_slice(text, decoded).ok()
+}
+
+/// Whether this is base64url as a sub-protocol may hold it.
+pub(super) fn is_base64(text: &[u8]) -> bool {
+    let mut decoded = Zeroizing::new([0; TOKEN_BYTES_MAX]);
+    from_base64(text, &mut *decoded).is_some()
 }
 
 fn digest_of(token: &[u8]) -> Option<Digest> {
@@ -64,7 +94,8 @@ fn digest_of(token: &[u8]) -> Option<Digest> {
 }
 
 /// What this source holds in this request; none when it is absent or empty.
-pub(super) fn find<'a>(source: &Source, parts: &'a Parts) -> Option<Presented<'a>> {
+pub(super) fn find<'a>(source: &Source, asked: &Asked<'a>) -> Option<Presented<'a>> {
+    let parts = asked.parts;
     match source {
         Source::Header(name) => {
             let values = parts.headers.get_all(name).iter();
@@ -82,6 +113,11 @@ pub(super) fn find<'a>(source: &Source, parts: &'a Parts) -> Option<Presented<'a
             let pairs = cookies.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
             only(pairs.filter_map(|pair| cookie_value(pair, name)).map(plain))
         }
+        Source::WsProtocol if !asked.websocket => None,
+        Source::WsProtocol => only(
+            ws_protocols(&parts.headers)
+                .map(|token| (!token.is_empty()).then_some(Credential::Base64(token))),
+        ),
     }
 }
 
@@ -136,6 +172,22 @@ pub(super) fn bearer_value(value: &[u8]) -> Option<&[u8]> {
         [] | [b' ' | b'\t', ..] => Some(trim_spaces(rest)),
         _ => None,
     }
+}
+
+/// What the sub-protocols hold that are there to carry a token.
+pub(super) fn ws_protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|element| trim(element).strip_prefix(WS_PROTOCOL))
+}
+
+/// Whether a sub-protocol is there to carry a token, or somebody could think so: names of sub-protocols have
+/// case, and not everybody knows.
+pub(super) fn is_ws_protocol(element: &[u8]) -> bool {
+    let start = trim(element).get(..WS_PROTOCOL.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(WS_PROTOCOL))
 }
 
 fn trim_spaces(mut text: &[u8]) -> &[u8] {

@@ -4,8 +4,8 @@
 use http::HeaderMap;
 use http::HeaderName;
 use http::header;
-use http::request::Parts;
 
+use crate::auth::Asked;
 use crate::auth::credential;
 use crate::auth::credential::Credential;
 use crate::auth::form;
@@ -22,7 +22,8 @@ const USUAL_HEADERS: [&str; 4] = ["x-api-key", "api-key", "apikey", "x-auth-toke
 const USUAL_PARAMETERS: [&str; 5] = ["api_key", "apikey", "api-key", "access_token", "key"];
 
 /// For a request without a token.
-pub(super) fn missing(sources: &[Source], parts: &Parts) -> Option<&'static str> {
+pub(super) fn missing(sources: &[Source], asked: &Asked<'_>) -> Option<&'static str> {
+    let parts = asked.parts;
     let headers = &parts.headers;
     let bearer_on = sources.contains(&Source::Bearer);
     let is_source = |name: &str| {
@@ -31,9 +32,12 @@ pub(super) fn missing(sources: &[Source], parts: &Parts) -> Option<&'static str>
             .any(|source| matches!(source, Source::Header(header) if header.as_str() == name))
     };
     for source in sources {
-        if let Some(hint) = nearly(source, parts) {
+        if let Some(hint) = nearly(source, asked) {
             return Some(hint);
         }
+    }
+    if has_ws_protocol(headers) && !sources.contains(&Source::WsProtocol) {
+        return Some("a sub-protocol keygate.… is present but the ws_protocol source is off");
     }
     let authorization = headers.get(header::AUTHORIZATION);
     if authorization.is_some_and(|value| credential::bearer_value(value.as_bytes()).is_some())
@@ -58,7 +62,8 @@ pub(super) fn missing(sources: &[Source], parts: &Parts) -> Option<&'static str>
 }
 
 /// What stands where the token should be.
-fn nearly(source: &Source, parts: &Parts) -> Option<&'static str> {
+fn nearly(source: &Source, asked: &Asked<'_>) -> Option<&'static str> {
+    let parts = asked.parts;
     match source {
         Source::Header(name) if parts.headers.contains_key(name) => {
             Some("the key header is present but empty")
@@ -69,8 +74,26 @@ fn nearly(source: &Source, parts: &Parts) -> Option<&'static str> {
         Source::Query(name) if form::pairs(parts.uri.query()?).any(|pair| pair.is(name)) => {
             Some("the key parameter is present but empty")
         }
+        Source::WsProtocol if !has_ws_protocol(&parts.headers) => None,
+        Source::WsProtocol if !asked.websocket => Some(
+            "a sub-protocol keygate.… is present, and counts only where a WebSocket is asked for",
+        ),
+        Source::WsProtocol if credential::ws_protocols(&parts.headers).next().is_some() => {
+            Some("the sub-protocol keygate. is present but nothing follows its dot")
+        }
+        Source::WsProtocol => {
+            Some("a sub-protocol that differs from keygate. in case is present; it never counts")
+        }
         Source::Header(_) | Source::Query(_) | Source::Cookie(_) | Source::Bearer => None,
     }
+}
+
+fn has_ws_protocol(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    values.any(|value| {
+        let mut elements = value.as_bytes().split(|byte| *byte == b',');
+        elements.any(credential::is_ws_protocol)
+    })
 }
 
 fn has_look_alike(headers: &HeaderMap, name: &HeaderName) -> bool {
@@ -82,6 +105,9 @@ fn has_look_alike(headers: &HeaderMap, name: &HeaderName) -> bool {
 /// For a credential that cannot be a token.
 pub(super) fn malformed(credential: Credential<'_>) -> Option<&'static str> {
     let text = credential.text();
+    if let Credential::Base64(text) = credential {
+        return malformed_base64(text);
+    }
     if credential::bearer_value(text).is_some() {
         return Some(
             "the value begins with Bearer: only the key belongs there, or the bearer source is meant",
@@ -94,6 +120,14 @@ pub(super) fn malformed(credential: Credential<'_>) -> Option<&'static str> {
         return Some("there is white space inside the key");
     }
     None
+}
+
+fn malformed_base64(text: &[u8]) -> Option<&'static str> {
+    if text.starts_with(b"kg_") {
+        return Some("the key follows keygate. as it is: base64url of it belongs there");
+    }
+    (!credential::is_base64(text))
+        .then_some("what follows keygate. is not base64url without padding")
 }
 
 /// For a token that no key has.

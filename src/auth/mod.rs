@@ -53,6 +53,17 @@ pub struct Policy {
     fingerprint_key: [u8; 32],
 }
 
+/// A request, as far as it matters whether it may pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Its head.
+    pub parts: &'a Parts,
+    /// Who sent it, where that is known.
+    pub client: Option<IpAddr>,
+    /// Whether it asks for a WebSocket: a sub-protocol carries a token only then.
+    pub websocket: bool,
+}
+
 /// What was decided about a request, and what its record should say about it.
 #[derive(Clone, Debug)]
 pub struct Verdict {
@@ -159,15 +170,9 @@ impl Policy {
     /// Judges a request by its head. Looks only; [`Policy::strip_headers`] and its siblings remove what the
     /// upstream may not see.
     #[must_use]
-    pub fn decide(
-        &self,
-        parts: &Parts,
-        client: Option<IpAddr>,
-        table: &KeyTable,
-        now: Timestamp,
-    ) -> Verdict {
-        let finding = self.examine(parts, client, table, now);
-        if self.is_exempt(parts) {
+    pub fn decide(&self, asked: Asked<'_>, table: &KeyTable, now: Timestamp) -> Verdict {
+        let finding = self.examine(&asked, table, now);
+        if self.is_exempt(asked.parts) {
             return match finding.refusal {
                 None => verdict(Decision::Public, finding),
                 Some(_) => verdict(Decision::Public, NOTHING), // a wrong token is ignored
@@ -217,6 +222,7 @@ impl Policy {
             Source::Header(header) => like(header),
             Source::Bearer => *name == header::AUTHORIZATION,
             Source::Cookie(_) => *name == header::COOKIE,
+            Source::WsProtocol => like(&header::SEC_WEBSOCKET_PROTOCOL),
             Source::Query(_) => false,
         };
         like(&self.identity.id) || like(&self.identity.name) || self.sources.iter().any(is_source)
@@ -234,15 +240,9 @@ impl Policy {
     }
 
     /// Finds the token, then the key, then whether the key may be used here and now.
-    fn examine(
-        &self,
-        parts: &Parts,
-        client: Option<IpAddr>,
-        table: &KeyTable,
-        now: Timestamp,
-    ) -> Finding {
-        let Some((position, presented)) = self.deciding(parts) else {
-            return Finding::refused(Refusal::MissingKey, hint::missing(&self.sources, parts));
+    fn examine(&self, asked: &Asked<'_>, table: &KeyTable, now: Timestamp) -> Finding {
+        let Some((position, presented)) = self.deciding(asked) else {
+            return Finding::refused(Refusal::MissingKey, hint::missing(&self.sources, asked));
         };
         let credential = match presented {
             Presented::Once(credential) => credential,
@@ -258,7 +258,7 @@ impl Policy {
                 hint::malformed(credential),
             );
         };
-        if self.on_conflict == OnConflict::Reject && self.conflicts(parts, position, &digest) {
+        if self.on_conflict == OnConflict::Reject && self.conflicts(asked, position, &digest) {
             return sham(
                 table,
                 now,
@@ -276,7 +276,11 @@ impl Policy {
         let refusal = match key.state(now) {
             KeyState::Active => match key.rules() {
                 Some(rules) => rules
-                    .check(&parts.method, &NormalPath::of(parts.uri.path()), client)
+                    .check(
+                        &asked.parts.method,
+                        &NormalPath::of(asked.parts.uri.path()),
+                        asked.client,
+                    )
                     .err(),
                 None => None,
             },
@@ -294,15 +298,15 @@ impl Policy {
     }
 
     /// The first source that holds something, with its position.
-    fn deciding<'a>(&self, parts: &'a Parts) -> Option<(usize, Presented<'a>)> {
-        let found = |(position, source)| Some((position, credential::find(source, parts)?));
+    fn deciding<'a>(&self, asked: &Asked<'a>) -> Option<(usize, Presented<'a>)> {
+        let found = |(position, source)| Some((position, credential::find(source, asked)?));
         self.sources.iter().enumerate().find_map(found)
     }
 
     /// Whether a source behind the deciding one holds anything but the same token, once.
-    fn conflicts(&self, parts: &Parts, deciding: usize, digest: &Digest) -> bool {
+    fn conflicts(&self, asked: &Asked<'_>, deciding: usize, digest: &Digest) -> bool {
         let mut others = self.sources[deciding + 1..].iter();
-        others.any(|source| match credential::find(source, parts) {
+        others.any(|source| match credential::find(source, asked) {
             None => false,
             Some(Presented::Repeated) => true,
             Some(Presented::Once(other)) => other.digest().as_ref() != Some(digest),

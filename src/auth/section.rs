@@ -89,6 +89,9 @@ pub(super) fn invitation(sources: &[Source]) -> String {
         Source::Query(name) => format!("in the query parameter {name}"),
         Source::Cookie(name) => format!("in the cookie {name}"),
         Source::Bearer => "as Authorization: Bearer".to_owned(),
+        Source::WsProtocol => {
+            "in the WebSocket sub-protocol keygate.<base64url of the key>".to_owned()
+        }
     };
     let places: Vec<String> = sources.iter().map(place).collect();
     format!("send an API key {}", places.join(" or "))
@@ -118,7 +121,11 @@ fn check_sources(sources: &[Source]) -> Result<(), PolicyError> {
             Source::Query(name) | Source::Cookie(name) if name.is_empty() => {
                 return Err(PolicyError::SourceUnnamed(index));
             }
-            Source::Header(_) | Source::Query(_) | Source::Cookie(_) | Source::Bearer => {}
+            Source::Header(_)
+            | Source::Query(_)
+            | Source::Cookie(_)
+            | Source::Bearer
+            | Source::WsProtocol => {}
         }
     }
     Ok(())
@@ -132,7 +139,7 @@ fn check_identity(auth: &config::Auth) -> Result<(), PolicyError> {
     for name in [&identity.id, &identity.name] {
         let is_source = |source: &Source| match source {
             Source::Header(header) => strip::look_alike(header.as_str(), name.as_str()),
-            Source::Query(_) | Source::Cookie(_) | Source::Bearer => false,
+            Source::Query(_) | Source::Cookie(_) | Source::Bearer | Source::WsProtocol => false,
         };
         if !headers::may_carry_identity(name) || auth.sources.iter().any(is_source) {
             return Err(PolicyError::IdentityReserved(name.clone()));

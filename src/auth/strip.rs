@@ -25,6 +25,8 @@ pub(super) struct Stripping {
     lengths: u64,
     /// Whether `Authorization: Bearer` goes.
     bearer: bool,
+    /// Whether sub-protocols may carry a token: those are nobody's but ours.
+    ws_protocol: bool,
     /// Whether the upstream may not see credentials.
     hide: bool,
     /// Known also where they are not hidden: nobody records them.
@@ -42,7 +44,7 @@ impl Stripping {
                 Source::Header(name) if auth.hide => fields.push(name.clone()),
                 Source::Cookie(name) if auth.hide => cookies.push(name.clone()),
                 Source::Bearer if auth.hide => bearer = true,
-                Source::Header(_) | Source::Cookie(_) | Source::Bearer => {}
+                Source::Header(_) | Source::Cookie(_) | Source::Bearer | Source::WsProtocol => {}
             }
         }
         let lengths = fields
@@ -52,6 +54,7 @@ impl Stripping {
             fields: fields.into(),
             lengths,
             bearer,
+            ws_protocol: auth.sources.contains(&Source::WsProtocol),
             hide: auth.hide,
             parameters: parameters.into(),
             cookies: cookies.into(),
@@ -103,6 +106,17 @@ impl Policy {
             retain_values(headers, &header::COOKIE, |value| {
                 without_cookies(value, &stripping.cookies)
             });
+        }
+        if stripping.ws_protocol && stripping.hide {
+            strip_ws_protocols(headers);
+        }
+    }
+
+    /// Takes out of an answer's fields what no client is told: an upstream that sees the sub-protocols that carry
+    /// tokens, or makes some up, may not choose one.
+    pub fn strip_answer(&self, headers: &mut HeaderMap) {
+        if self.stripping.ws_protocol {
+            strip_ws_protocols(headers);
         }
     }
 
@@ -178,6 +192,21 @@ impl Policy {
     }
 }
 
+/// Takes the sub-protocols out that carry a token, also where the field's name is spelt for CGI.
+fn strip_ws_protocols(headers: &mut HeaderMap) {
+    let name = &header::SEC_WEBSOCKET_PROTOCOL;
+    let mut spelt = headers
+        .keys()
+        .filter(|other| look_alike(name.as_str(), other.as_str()));
+    let Some(first) = spelt.next() else { return };
+    let names: Vec<HeaderName> = std::iter::once(first).chain(spelt).cloned().collect();
+    for name in names {
+        retain_values(headers, &name, |value| {
+            without(value, b',', credential::is_ws_protocol)
+        });
+    }
+}
+
 /// What becomes of one value of a field.
 enum Edited {
     Same,
@@ -210,22 +239,29 @@ fn retain_values(
 
 /// A `Cookie` field without the pairs of these names.
 fn without_cookies(value: &HeaderValue, names: &[String]) -> Edited {
-    let bytes = value.as_bytes();
-    let is_credential = |pair: &&[u8]| {
+    without(value, b';', |pair| {
         names
             .iter()
             .any(|name| credential::cookie_value(pair, name).is_some())
-    };
-    let pairs = || bytes.split(|byte| *byte == b';');
-    if !pairs().any(|pair| is_credential(&pair)) {
+    })
+}
+
+/// A list without those of its elements that are credentials.
+fn without(value: &HeaderValue, separator: u8, is_credential: impl Fn(&[u8]) -> bool) -> Edited {
+    let bytes = value.as_bytes();
+    let elements = || bytes.split(|byte| *byte == separator);
+    if !elements().any(&is_credential) {
         return Edited::Same;
     }
     let mut kept = Vec::with_capacity(bytes.len());
-    for (index, pair) in pairs().filter(|pair| !is_credential(pair)).enumerate() {
+    for (index, element) in elements()
+        .filter(|element| !is_credential(element))
+        .enumerate()
+    {
         if index > 0 {
-            kept.push(b';');
+            kept.push(separator);
         }
-        kept.extend_from_slice(pair);
+        kept.extend_from_slice(element);
     }
     let kept = credential::trim(&kept);
     if kept.is_empty() {

@@ -3,6 +3,8 @@
 mod sources;
 mod stripping;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::Request;
 use proptest::prelude::*;
 
@@ -103,11 +105,20 @@ pub(super) fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Pa
     request.body(()).unwrap().into_parts().0
 }
 
+/// What names a WebSocket as its upgrade asks for one.
+fn asked(parts: &Parts, client: Option<IpAddr>) -> Asked<'_> {
+    Asked {
+        parts,
+        client,
+        websocket: parts.headers.contains_key(header::UPGRADE),
+    }
+}
+
 fn decide(auth: &config::Auth, parts: &Parts, client: Option<&str>) -> Verdict {
     let client = client.map(|ip| ip.parse().unwrap());
     Policy::new(auth)
         .unwrap()
-        .decide(parts, client, &table(), NOW)
+        .decide(asked(parts, client), &table(), NOW)
 }
 
 /// The outcome in one word: the key's name or the reason.
@@ -288,14 +299,38 @@ fn hints_tell_what_went_wrong() {
 }
 
 #[test]
+#[rustfmt::skip] // a table: one row a line
+fn hints_tell_what_went_wrong_with_a_sub_protocol() {
+    let socket = ("upgrade", "websocket");
+    let protocol = |value| ("sec-websocket-protocol", value);
+    let on = section(&[Source::WsProtocol]);
+    let off = section(&[header_source("x-api-key")]);
+    let rows: [(&str, &config::Auth, &[(&str, &str)], &str); 7] = [
+        ("off", &off, &[protocol("chat, keygate.eA"), socket], "the ws_protocol source is off"),
+        ("no WebSocket", &on, &[protocol("keygate.eA")], "only where a WebSocket is asked for"),
+        ("empty", &on, &[protocol("keygate., chat"), socket], "nothing follows its dot"),
+        ("another case", &on, &[protocol("Keygate.eA"), socket], "it never counts"),
+        ("as it is", &on, &[protocol("keygate.kg_0123"), socket], "base64url of it belongs there"),
+        ("padded", &on, &[protocol("keygate.eA=="), socket], "not base64url without padding"),
+        ("twice", &on, &[protocol("keygate.eA,keygate.eA"), socket], "more than once"),
+    ];
+    for (name, auth, fields, expected) in rows {
+        let hint = decide(auth, &request("GET", "/", fields), None)
+            .hint
+            .unwrap_or_else(|| panic!("{name}"));
+        assert!(hint.contains(expected), "{name}: {hint}");
+    }
+    assert_eq!(decide(&on, &request("GET", "/", &[protocol("chat"), socket]), None).hint, None);
+}
+
+#[test]
 fn fingerprints_tell_unknown_tokens_apart_in_one_process_only() {
     let auth = section(&[header_source("x-api-key")]);
     let (one, other) = (Policy::new(&auth).unwrap(), Policy::new(&auth).unwrap());
     let print = |policy: &Policy, token| {
         policy
             .decide(
-                &request("GET", "/", &[("x-api-key", token)]),
-                None,
+                asked(&request("GET", "/", &[("x-api-key", token)]), None),
                 &table(),
                 NOW,
             )

@@ -7,6 +7,8 @@ mod files;
 
 use std::process::ExitCode;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::Args;
 
 use crate::admin::access::AccountFile;
@@ -225,5 +227,11 @@ fn curl(config: &Config, token: &str) -> String {
         Source::Bearer => format!("curl {socket}-H 'Authorization: Bearer {token}' {base}/"),
         Source::Cookie(name) => format!("curl {socket}-b '{name}={token}' {base}/"),
         Source::Query(name) => format!("curl {socket}'{base}/?{name}={token}'"),
+        Source::WsProtocol => format!(
+            "curl {socket}-i --http1.1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' \\\n    \
+             -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: a2V5Z2F0ZSBhc2tzIGl0IQ==' \\\n    \
+             -H 'Sec-WebSocket-Protocol: keygate.{}' {base}/",
+            BASE64_URL_SAFE_NO_PAD.encode(token)
+        ),
     }
 }

@@ -5,7 +5,7 @@ use http::HeaderName;
 use http::header;
 
 /// Fields that frame or route a message, describe its body, or are written by keygate itself.
-const RESERVED: [&str; 17] = [
+const RESERVED: [&str; 22] = [
     "connection",
     "content-length",
     "content-type",
@@ -15,6 +15,11 @@ const RESERVED: [&str; 17] = [
     "keep-alive",
     "proxy-authorization",
     "proxy-connection",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-protocol",
+    "sec-websocket-version",
     "te",
     "trailer",
     "transfer-encoding",

@@ -294,14 +294,18 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// Where a token goes that may be in any of the places.
+    /// Where a token goes that may be in any of the places: the first that every request has, and a WebSocket's
+    /// sub-protocol only where there is no other.
     ///
     /// # Panics
     /// Without a source, which no configuration that was read is.
     #[must_use]
     pub fn first_source(&self) -> &Source {
-        let source = self.sources.first();
-        source.expect("a configuration has a source")
+        let everywhere = |source: &&Source| **source != Source::WsProtocol;
+        let source = self.sources.iter().find(everywhere);
+        source
+            .or(self.sources.first())
+            .expect("a configuration has a source")
     }
 }
 
@@ -316,6 +320,8 @@ pub enum Source {
     Cookie(String),
     /// `Authorization: Bearer …`.
     Bearer,
+    /// The sub-protocol `keygate.<base64url of the token>` of a WebSocket, where browsers can set no field.
+    WsProtocol,
 }
 
 /// What happens when two sources hold different tokens.

@@ -194,7 +194,7 @@ fn schema_of(setting: &Setting) -> Value {
         }] })),
         Kind::Sources => {
             let mut sources = list_of(json!({ "oneOf": [
-                { "type": "string", "pattern": "^(bearer|(header|query|cookie):.+)$" },
+                { "type": "string", "pattern": "^(bearer|ws_protocol|(header|query|cookie):.+)$" },
                 one_name("header"), one_name("query"), one_name("cookie"),
             ] }));
             sources["minItems"] = json!(1);
@@ -305,7 +305,7 @@ fn what_is_shown_reads_back_as_the_same() {
 #[test]
 fn values_are_read_as_they_are_meant() {
     type Holds = fn(&Config) -> bool;
-    let rows: [(&str, Holds); 19] = [
+    let rows: [(&str, Holds); 20] = [
         ("workers: 3", |config| config.workers.get() == 3),
         ("limits: {body_bytes: 1MiB}", |config| {
             config.limits.body_bytes == Some(1 << 20)
@@ -324,6 +324,10 @@ fn values_are_read_as_they_are_meant() {
         }),
         ("auth: {sources: [bearer]}", |config| {
             config.auth.sources == [Source::Bearer]
+        }),
+        ("auth: {sources: [ws_protocol, bearer]}", |config| {
+            config.auth.sources == [Source::WsProtocol, Source::Bearer]
+                && *config.auth.first_source() == Source::Bearer
         }),
         ("auth: {sources: ['cookie:Key']}", |config| {
             config.auth.sources == [Source::Cookie("Key".into())]

@@ -289,6 +289,7 @@ fn token_header(node: &Node<'_>) -> Result<HeaderName, Wrong> {
         "proxy-authorization" => {
             "it is meant for the next proxy: use bearer, or a header such as x-api-key"
         }
+        "sec-websocket-protocol" => "write ws_protocol: it is the source for WebSockets",
         _ => "use a header of its own, such as x-api-key",
     }))
 }
@@ -310,9 +311,9 @@ fn header_name(node: &Node<'_>) -> Result<HeaderName, Wrong> {
         .map_err(|_| expected("the name of a header", node))
 }
 
-/// `header: x-api-key`, `query: api_key`, `cookie: key`, `bearer`; in a variable `header:x-api-key`.
+/// `header: x-api-key`, `query: api_key`, `cookie: key`, `bearer`, `ws_protocol`; in a variable `header:x-api-key`.
 pub(super) fn source(node: &Node<'_>) -> Result<Source, Wrong> {
-    const FORMS: &str = "write header: NAME, query: NAME, cookie: NAME or bearer";
+    const FORMS: &str = "write header: NAME, query: NAME, cookie: NAME, bearer or ws_protocol";
     let what = "a source of tokens";
     let (kind, name) = match &node.value {
         Value::Map(entries) => match &**entries {
@@ -339,15 +340,17 @@ pub(super) fn source(node: &Node<'_>) -> Result<Source, Wrong> {
         ("bearer", Some(_)) => {
             Err(Wrong::new("bearer stands alone: its header is Authorization").hint(FORMS))
         }
+        ("ws_protocol", None) => Ok(Source::WsProtocol),
+        ("ws_protocol", Some(_)) => Err(Wrong::new(
+            "ws_protocol stands alone: its sub-protocol is keygate.<base64url of the token>",
+        )
+        .hint(FORMS)),
         ("header", Some(name)) => token_header(name).map(Source::Header),
         ("query", Some(name)) => match text(name) {
             Ok(name) => Ok(Source::Query(name.to_owned())),
             Err(_) => Err(expected("the name of a query parameter", name)),
         },
         ("cookie", Some(name)) => cookie_name(name).map(Source::Cookie),
-        ("ws_protocol", _) => {
-            Err(Wrong::new(format!("ws_protocol is {NOT_IN_THIS_VERSION}")).hint(FORMS))
-        }
         _ => Err(Wrong::new(format!("expected {what}, found {kind:?}")).hint(FORMS)),
     }
     .map_err(|wrong| wrong.at(name.and_then(|name| name.place)))

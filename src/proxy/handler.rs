@@ -19,6 +19,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
+use crate::auth::Asked;
 use crate::auth::Verdict;
 use crate::metrics::ProtocolError;
 use crate::proxy::body;
@@ -271,10 +272,14 @@ fn judge(
         &parts.headers,
         trusted,
     );
-    let verdict =
-        worker
-            .policy
-            .decide(&parts, client.ip, &worker.keys.snapshot(), transaction.time);
+    let asked = Asked {
+        parts: &parts,
+        client: client.ip,
+        websocket,
+    };
+    let verdict = worker
+        .policy
+        .decide(asked, &worker.keys.snapshot(), transaction.time);
     note(transaction, &client, &verdict);
     // HTTP/2 has no way to hold a body back that is not flow control (RFC 9113 §8.1).
     let hold = !lane.is_http2() && expects_continue(&parts.headers) && !body.is_end_stream();
@@ -409,6 +414,7 @@ fn pass_back(
     let (mut status, mut fields) = (head.status, head.headers);
     transaction.status = Some(status.as_u16());
     transaction.grpc_status = grpc_status(&fields);
+    worker.policy.strip_answer(&mut fields);
     headers::to_client(status, &mut fields, headers::reads_trailers(&parts.headers));
     let body = if status == StatusCode::SWITCHING_PROTOCOLS {
         if lane.is_http2() {

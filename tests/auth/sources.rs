@@ -384,6 +384,165 @@ fn a_query_token_is_form_decoded_and_cut_out_of_the_bytes() {
     );
 }
 
+/// A row that asks for a WebSocket.
+fn websocket(
+    name: &'static str,
+    line: &'static str,
+    fields: &'static str,
+    expected: Expected,
+) -> Row {
+    let fields = format!("connection: upgrade\nupgrade: websocket\n{fields}");
+    row(name, line, fields.leak(), expected)
+}
+
+#[test]
+fn a_sub_protocol_token_is_cut_out_of_the_sub_protocols() {
+    play(
+        "{sources: [ws_protocol]}",
+        &[
+            websocket(
+                "alone",
+                "GET /a",
+                "sec-websocket-protocol: keygate.$BASE64_GOOD",
+                passes("/a").hides(&["sec-websocket-protocol"]),
+            ),
+            websocket(
+                "the others stay byte for byte",
+                "GET /b",
+                "sec-websocket-protocol: v2.chat ,keygate.$BASE64_GOOD,  v1.chat",
+                passes("/b").sees(&["sec-websocket-protocol: v2.chat ,  v1.chat"]),
+            ),
+            websocket(
+                "an emptied field goes, another stays",
+                "GET /c",
+                "Sec-WebSocket-Protocol: keygate.$BASE64_ODD\nSec-WebSocket-Protocol: chat",
+                passes("/c")
+                    .key("k_odd")
+                    .sees(&["sec-websocket-protocol: chat"]),
+            ),
+            websocket(
+                "in another case it is no token, and goes",
+                "GET /d",
+                "sec-websocket-protocol: KEYGATE.$BASE64_OTHER, keygate.$BASE64_GOOD",
+                passes("/d").hides(&["sec-websocket-protocol"]),
+            ),
+            websocket(
+                "a look-alike of the field",
+                "GET /e",
+                "sec_websocket_protocol: keygate.$BASE64_OTHER\nsec-websocket-protocol: keygate.$BASE64_GOOD",
+                passes("/e").hides(&["sec-websocket-protocol", "sec_websocket_protocol"]),
+            ),
+            websocket(
+                "named by Connection",
+                "GET /f",
+                "connection: sec-websocket-protocol\nsec-websocket-protocol: chat, keygate.$BASE64_GOOD",
+                passes("/f").sees(&["sec-websocket-protocol: chat"]),
+            ),
+            websocket("none", "GET /g", "sec-websocket-protocol: chat", no_token()),
+            websocket(
+                "empty",
+                "GET /h",
+                "sec-websocket-protocol: keygate.",
+                no_token(),
+            ),
+            websocket(
+                "unknown",
+                "GET /i",
+                "sec-websocket-protocol: chat, keygate.$BASE64_UNKNOWN",
+                invalid("unknown_key"),
+            ),
+            websocket(
+                "not encoded",
+                "GET /j",
+                "sec-websocket-protocol: keygate.$GOOD",
+                invalid("malformed_key"),
+            ),
+            websocket(
+                "padded",
+                "GET /k",
+                "sec-websocket-protocol: keygate.$BASE64_GOOD=",
+                invalid("malformed_key"),
+            ),
+            websocket(
+                "twice and equal",
+                "GET /l",
+                "sec-websocket-protocol: keygate.$BASE64_GOOD, keygate.$BASE64_GOOD",
+                invalid("duplicate_key"),
+            ),
+            websocket(
+                "twice in two fields",
+                "GET /m",
+                "sec-websocket-protocol: keygate.$BASE64_GOOD\nsec-websocket-protocol: keygate.$BASE64_OTHER",
+                invalid("duplicate_key"),
+            ),
+            row(
+                "without a WebSocket it is no token",
+                "GET /n",
+                "sec-websocket-protocol: keygate.$BASE64_GOOD",
+                no_token(),
+            ),
+            row(
+                "an upgrade to something else is no WebSocket",
+                "GET /o",
+                "connection: upgrade\nupgrade: h2c\nsec-websocket-protocol: keygate.$BASE64_GOOD",
+                no_token(),
+            ),
+            row(
+                "nor is a POST",
+                "POST /p",
+                "connection: upgrade\nupgrade: websocket\nsec-websocket-protocol: keygate.$BASE64_GOOD\ncontent-length: 0",
+                no_token(),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_sub_protocol_token_is_hidden_on_every_outcome() {
+    play(
+        "{sources: [header: x-api-key, ws_protocol], mode: shadow}",
+        &[
+            websocket(
+                "behind the deciding source",
+                "GET /a",
+                "x-api-key: $GOOD\nsec-websocket-protocol: keygate.$BASE64_OTHER, keygate.$BASE64_UNKNOWN",
+                passes("/a").hides(&["sec-websocket-protocol"]),
+            ),
+            row(
+                "without a WebSocket",
+                "GET /b",
+                "x-api-key: $GOOD\nsec-websocket-protocol: keygate.$BASE64_OTHER",
+                passes("/b").hides(&["sec-websocket-protocol"]),
+            ),
+            websocket(
+                "would be refused",
+                "GET /c",
+                "sec-websocket-protocol: keygate.$BASE64_UNKNOWN",
+                passes_as("would_refuse", "/c")
+                    .reason("unknown_key")
+                    .hides(&["sec-websocket-protocol"]),
+            ),
+            websocket(
+                "would be refused twice",
+                "GET /d",
+                "sec-websocket-protocol: keygate.$BASE64_GOOD, a, keygate.$GOOD",
+                passes_as("would_refuse", "/d")
+                    .reason("duplicate_key")
+                    .sees(&["sec-websocket-protocol: a"]),
+            ),
+        ],
+    );
+    play(
+        "{sources: [ws_protocol], hide: false}",
+        &[websocket(
+            "unless it is not hidden",
+            "GET /a",
+            "sec-websocket-protocol: chat, keygate.$BASE64_GOOD",
+            passes("/a").sees(&["sec-websocket-protocol: chat, keygate.$BASE64_GOOD"]),
+        )],
+    );
+}
+
 #[test]
 fn a_cookie_token_is_cut_out_of_the_cookies() {
     play(

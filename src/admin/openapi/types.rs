@@ -356,7 +356,7 @@ pub(in crate::admin) fn auth_mode() -> Object {
 }
 
 pub(in crate::admin) fn source_kind() -> Object {
-    words(["header", "query", "cookie", "bearer"])
+    words(["header", "query", "cookie", "bearer", "ws_protocol"])
 }
 
 pub(in crate::admin) fn secret_state() -> Object {

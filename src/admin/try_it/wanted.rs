@@ -117,7 +117,7 @@ impl Wanted {
     /// The request as the proxy gets it, with the token where `source` has it.
     ///
     /// # Errors
-    /// `invalid_field` when the path is no path after all.
+    /// `invalid_field` when the path is no path after all, or when no place of a plain request takes a token.
     pub(super) fn request(
         mut self,
         proxy: &Address,
@@ -126,7 +126,7 @@ impl Wanted {
         request_id: &str,
     ) -> Result<Request<Full<Bytes>>, ApiError> {
         if let Some(token) = token {
-            self.carry(token.expose(), source);
+            self.carry(token.expose(), source)?;
         }
         self.headers
             .entry(header::HOST)
@@ -144,7 +144,7 @@ impl Wanted {
     }
 
     /// Beside what is there already: two tokens are for the proxy to refuse.
-    fn carry(&mut self, token: &str, source: &Source) {
+    fn carry(&mut self, token: &str, source: &Source) -> Result<(), ApiError> {
         match source {
             Source::Header(name) => {
                 self.headers.append(name, secret(token));
@@ -164,7 +164,15 @@ impl Wanted {
                 self.target.push('=');
                 self.target.push_str(&encoded(token));
             }
+            Source::WsProtocol => {
+                return Err(ApiError::fields(vec![wrong(
+                    "#/key_id",
+                    "only a WebSocket carries a key here (auth.sources is ws_protocol alone), and this sends none: \
+                     leave the key out, or add another source",
+                )]));
+            }
         }
+        Ok(())
     }
 }
 
@@ -332,6 +340,19 @@ mod tests {
         ] {
             assert!(!format!("{:?}", secret.headers()).contains("a-token"));
         }
+    }
+
+    #[test]
+    fn a_key_that_only_a_websocket_carries_cannot_be_tried() {
+        let request = |token: Option<&Token>| {
+            let proxy = Address::Tcp("127.0.0.1:8080".parse().unwrap());
+            let wanted = read(&json!({"path": "/a"})).unwrap();
+            wanted.request(&proxy, &Source::WsProtocol, token, "r1")
+        };
+        assert!(request(None).is_ok(), "without a key");
+        let token = Token::parse("a-token&more".to_owned()).unwrap();
+        let refused = request(Some(&token)).unwrap_err();
+        assert!(format!("{refused:?}").contains("#/key_id"));
     }
 
     #[test]

@@ -176,7 +176,7 @@
  * @property {FileProblem[]} access_problems
  * @property {string[]} [proxy_addresses]
  * @property {'enforce' | 'optional' | 'shadow'} [auth_mode]
- * @property {{kind: 'header' | 'bearer' | 'query' | 'cookie', name: string | null}} [token_source]
+ * @property {{kind: 'header' | 'bearer' | 'query' | 'cookie' | 'ws_protocol', name: string | null}} [token_source]
  * @property {boolean} [plain_http]
  * @property {string | null} [telemetry_address]
  */

@@ -199,6 +199,68 @@ fn a_cookie_holds_the_token_or_not() {
 
 #[test]
 #[rustfmt::skip] // a table: one row a line
+fn a_sub_protocol_holds_the_token_or_not() {
+    // `rotated-token` and `kg_0123456789abcdefghijklmnopqrstuv012345` in base64url.
+    const ROTATED_64: &str = "keygate.cm90YXRlZC10b2tlbg";
+    const GOOD_64: &str = "keygate.a2dfMDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXYwMTIzNDU";
+    const UPGRADE: (&str, &str) = ("upgrade", "websocket");
+    let longest = format!("keygate.{}", BASE64_URL_SAFE_NO_PAD.encode("x".repeat(512)));
+    let too_long = format!("keygate.{}", BASE64_URL_SAFE_NO_PAD.encode("x".repeat(513)));
+    let endless = format!("keygate.{}", "eHh4".repeat(10_000));
+    let rows: [(&str, &[&str], &str); 29] = [
+        ("alone", &[ROTATED_64], "rotated"),
+        ("another key", &[GOOD_64], "good"),
+        ("behind others", &["chat, superchat , keygate.cm90YXRlZC10b2tlbg"], "rotated"),
+        ("before others", &["keygate.cm90YXRlZC10b2tlbg,chat"], "rotated"),
+        ("in a field of its own", &["chat", ROTATED_64], "rotated"),
+        ("white space around", &["\t keygate.cm90YXRlZC10b2tlbg \t,"], "rotated"),
+        ("as long as may be", &[&longest], "unknown_key"),
+        ("too long", &[&too_long], "malformed_key"),
+        ("endless", &[&endless], "malformed_key"),
+        ("wrong", &["keygate.d3Jvbmc"], "unknown_key"),
+        ("padded", &["keygate.cm90YXRlZC10b2tlbg=="], "malformed_key"),
+        ("one letter too many", &["keygate.cm90YXRlZC10b2tlbgA"], "malformed_key"),
+        ("bits that mean nothing", &["keygate.cm90YXRlZC10b2tlbh"], "malformed_key"),
+        ("the other alphabet", &["keygate.fn5+"], "malformed_key"),
+        ("the other alphabet's slash", &["keygate.fn5/"], "malformed_key"),
+        ("not encoded", &["keygate.rotated-token"], "malformed_key"),
+        ("a key that is not encoded", &["keygate.kg_0123456789abcdefghijklmnopqrstuv012345"], "malformed_key"),
+        ("white space inside", &["keygate.cm90YXRl ZC10b2tlbg"], "malformed_key"),
+        ("encoded white space", &["keygate.cm90YXRlZCB0b2tlbg"], "malformed_key"),
+        ("encoded white space around", &["keygate.IHJvdGF0ZWQtdG9rZW4"], "malformed_key"),
+        ("not ASCII", &["keygate.cm90YXRlZC10b2tlbsOp"], "malformed_key"),
+        ("nothing behind the dot", &["keygate."], "missing_key"),
+        ("no dot", &["keygate"], "missing_key"),
+        ("other case", &["Keygate.cm90YXRlZC10b2tlbg"], "missing_key"),
+        ("longer name", &["xkeygate.cm90YXRlZC10b2tlbg"], "missing_key"),
+        ("in quotes", &["\"keygate.cm90YXRlZC10b2tlbg\""], "missing_key"),
+        ("twice", &["keygate.cm90YXRlZC10b2tlbg, keygate.cm90YXRlZC10b2tlbg"], "duplicate_key"),
+        ("twice in two fields", &[ROTATED_64, "chat, keygate.d3Jvbmc"], "duplicate_key"),
+        ("and empty", &["keygate., keygate.cm90YXRlZC10b2tlbg"], "duplicate_key"),
+    ];
+    for (name, protocols, expected) in rows {
+        let protocols = protocols.iter().map(|value| ("sec-websocket-protocol", *value));
+        let mut fields: Vec<_> = protocols.collect();
+        let auth = section(&[Source::WsProtocol]);
+        let outcome_of = |fields: &[(&str, &str)]| {
+            outcome(&decide(&auth, &request("GET", "/", fields), None)).to_owned()
+        };
+        assert_eq!(outcome_of(&fields), "missing_key", "{name}, without a WebSocket");
+        fields.push(UPGRADE);
+        assert_eq!(outcome_of(&fields), expected, "{name}");
+    }
+    check(
+        &[Source::WsProtocol, header_source("x-api-key")],
+        &[
+            ("it decides", "/", &[("sec-websocket-protocol", ROTATED_64), UPGRADE, ("x-api-key", GOOD)], "rotated"),
+            ("not without a WebSocket", "/", &[("sec-websocket-protocol", ROTATED_64), ("x-api-key", GOOD)], "good"),
+            ("a look-alike of the field", "/", &[("sec_websocket_protocol", ROTATED_64), UPGRADE], "missing_key"),
+        ],
+    );
+}
+
+#[test]
+#[rustfmt::skip] // a table: one row a line
 fn the_first_source_that_is_present_decides() {
     let sources = [header_source("x-api-key"), query_source(), cookie_source(), Source::Bearer];
     check(

@@ -8,6 +8,7 @@ fn all_sources() -> config::Auth {
         query_source(),
         cookie_source(),
         Source::Bearer,
+        Source::WsProtocol,
     ])
 }
 
@@ -60,6 +61,37 @@ fn credentials_are_taken_out_of_the_fields() {
             &[("cookie", "a=1"), ("cookie", "key=k"), ("cookie", "b=é")],
             &[("cookie", "a=1"), ("cookie", "b=é")],
         ),
+        ("protocol alone", &[("sec-websocket-protocol", "keygate.eA")], &[]),
+        (
+            "protocol first",
+            &[("sec-websocket-protocol", "keygate.eA, chat,  b")],
+            &[("sec-websocket-protocol", "chat,  b")],
+        ),
+        (
+            "protocol between",
+            &[("sec-websocket-protocol", "chat,\tkeygate.eA , b ,c")],
+            &[("sec-websocket-protocol", "chat, b ,c")],
+        ),
+        (
+            "protocol twice, bare, empty, padded, in another case",
+            &[("sec-websocket-protocol", "keygate., a,keygate.eA==,KeyGate.é, keygate.eA")],
+            &[("sec-websocket-protocol", "a")],
+        ),
+        (
+            "protocol in several fields and spellings",
+            &[
+                ("sec-websocket-protocol", "keygate.eA"),
+                ("sec-websocket-protocol", "chat"),
+                ("sec_websocket_protocol", "keygate.eA, b"),
+                ("Sec-WebSocket_Protocol", "keygate.eA"),
+            ],
+            &[("sec-websocket-protocol", "chat"), ("sec_websocket_protocol", "b")],
+        ),
+        (
+            "other protocols",
+            &[("sec-websocket-protocol", "keygate ,,xkeygate.eA, keygate-eA")],
+            &[("sec-websocket-protocol", "keygate ,,xkeygate.eA, keygate-eA")],
+        ),
         (
             "identity",
             &[
@@ -85,6 +117,7 @@ fn what_is_no_source_is_no_credential() {
     let fields = [
         ("authorization", "Bearer k"),
         ("cookie", "key=k"),
+        ("sec-websocket-protocol", "keygate.eA"),
         ("x-api-key", "k"),
     ];
     let expected: Vec<_> = fields
@@ -104,6 +137,7 @@ fn without_hide_only_the_identity_is_taken() {
     let fields = [
         ("authorization", "Bearer k"),
         ("cookie", "key=k"),
+        ("sec-websocket-protocol", "chat, keygate.eA"),
         ("x-api-key", "k"),
         ("x_api_key", "k"),
     ];
@@ -149,6 +183,23 @@ fn credentials_are_taken_out_of_the_query() {
             "{target}"
         );
     }
+}
+
+#[test]
+fn no_client_is_told_the_sub_protocol_that_carried_a_token() {
+    let with = |sources: &[Source], hide| {
+        let auth = config::Auth {
+            hide,
+            ..section(sources)
+        };
+        let fields = [("sec-websocket-protocol", "keygate.eA"), ("server", "x")];
+        let mut headers = request("GET", "/", &fields).headers;
+        Policy::new(&auth).unwrap().strip_answer(&mut headers);
+        headers.len()
+    };
+    assert_eq!(with(&[Source::WsProtocol], true), 1);
+    assert_eq!(with(&[Source::Bearer, Source::WsProtocol], false), 1);
+    assert_eq!(with(&[Source::Bearer], true), 2, "no source, no credential");
 }
 
 /// Pairs of which some are the credential in one of its spellings.
@@ -198,6 +249,20 @@ proptest! {
             policy.strip_trailers(&mut headers);
             prop_assert_eq!(headers.len(), 1, "{}", spelt);
         }
+    }
+
+    #[test]
+    fn no_sub_protocol_with_a_token_is_left(value in "[ak,. =]{0,12}((keygate|KeyGate)\\.[a=]{0,3})?[ak,. ]{0,12}") {
+        let auth = section(&[Source::WsProtocol]);
+        let left = stripped(&auth, &[("sec-websocket-protocol", &value)]);
+        let held = left.first().map_or("", |(_, value)| value.as_str());
+        prop_assert!(!held.split(',').any(|element| element.trim().to_lowercase().starts_with("keygate.")), "{}", held);
+        prop_assert!(left.is_empty() || !held.is_empty() || value.trim().is_empty());
+        let others = |text: &str| {
+            let list = text.split(',').map(|element| element.trim().to_owned());
+            list.filter(|element| !element.is_empty() && !element.to_lowercase().starts_with("keygate.")).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(others(held), others(&value));
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 use http::HeaderName;
 use http::HeaderValue;
 use http::Request;
+use http::request::Parts;
+use keygate::auth::Asked;
 use keygate::auth::Policy;
 use keygate::clock::Timestamp;
 use keygate::config;
@@ -24,6 +26,7 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
             Source::Query("key".to_owned()),
             Source::Query("a b".to_owned()),
             Source::Cookie("key".to_owned()),
+            Source::WsProtocol,
         ],
         on_conflict: config::OnConflict::Reject,
         mode: config::Mode::Enforce,
@@ -44,6 +47,14 @@ static NOBODY: LazyLock<KeyTable> = LazyLock::new(|| {
     KeyTable::build(Vec::new(), Revision::of(b"")).expect("nothing is there twice")
 });
 
+const fn asked(parts: &Parts) -> Asked<'_> {
+    Asked {
+        parts,
+        client: None,
+        websocket: true,
+    }
+}
+
 fuzz_target!(|text: &[u8]| {
     let mut lines = text.split(|byte| *byte == b'\n');
     let target = lines.next().unwrap_or_default();
@@ -62,7 +73,7 @@ fuzz_target!(|text: &[u8]| {
         }
     }
     let now = Timestamp::from_micros(0);
-    let before = POLICY.decide(&parts, None, &NOBODY, now);
+    let before = POLICY.decide(asked(&parts), &NOBODY, now);
     assert!(
         before.refusal.is_some() && before.key.is_none(),
         "nobody has a key"
@@ -78,6 +89,6 @@ fuzz_target!(|text: &[u8]| {
     let once = parts.headers.clone();
     POLICY.strip_headers(&mut parts.headers);
     assert_eq!(parts.headers, once);
-    let behind = POLICY.decide(&parts, None, &NOBODY, now);
+    let behind = POLICY.decide(asked(&parts), &NOBODY, now);
     assert_eq!(behind.refusal, Some(Refusal::MissingKey), "{parts:?}");
 });

@@ -335,8 +335,8 @@ fn first_lines() -> Vec<Row> {
         line("HTTP/9.9", "GET /bad HTTP/9.9"),
         line("HTTP/0.9 in words", "GET /bad HTTP/0.9"),
         row(
-            "the preface of HTTP/2",
-            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "nearly the preface of HTTP/2",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r ",
             Bad,
         ),
         line("a protocol in lower case", "GET /bad http/1.1"),

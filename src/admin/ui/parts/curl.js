@@ -2,7 +2,7 @@
 
 /**
  * @typedef {object} TokenSource  where keygate looks for the token first
- * @property {string} kind  `header`, `bearer`, `query` or `cookie`
+ * @property {string} kind  `header`, `bearer`, `query`, `cookie` or `ws_protocol`
  * @property {string | null} [name]
  */
 
@@ -17,6 +17,14 @@
  */
 
 const HEADER = { kind: 'header', name: 'x-api-key' };
+
+// What asks for a WebSocket, with the token in base64url; the answer is a head, and curl shows those with `-i`.
+const WEBSOCKET = [
+  '-i --http1.1',
+  "-H 'Connection: Upgrade' -H 'Upgrade: websocket'",
+  "-H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: a2V5Z2F0ZSBhc2tzIGl0IQ=='",
+  `-H "Sec-WebSocket-Protocol: keygate.$(printf %s "$TOKEN" | base64 | tr '+/' '-_' | tr -d '=\\n')"`,
+];
 
 /** Where the token goes, as far as it is known. @param {any} status  `GET /status` @returns {TokenSource} */
 export const tokenSource = (status) => status?.token_source ?? HEADER;
@@ -34,6 +42,7 @@ export function curl({ method, address, path, headers, body, token }) {
   if (token?.kind === 'header') lines.push(`-H "${token.name}: $TOKEN"`);
   if (token?.kind === 'bearer') lines.push('-H "Authorization: Bearer $TOKEN"');
   if (token?.kind === 'cookie') lines.push(`-b "${token.name}=$TOKEN"`);
+  if (token?.kind === 'ws_protocol') lines.push(...WEBSOCKET);
   for (const [name, value] of headers) lines.push(`-H ${quoted(value ? `${name}: ${value}` : `${name};`)}`);
   if (body) lines.push(`--data-binary ${quoted(body)}`);
   lines.push(quoted(originOf(address) + path + inQuery) + (inQuery && '"$TOKEN"'));
