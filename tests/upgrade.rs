@@ -1,6 +1,8 @@
 //! Covers "WebSocket is joined after the check and the upstream's 101": no byte crosses before, every byte
 //! after, a refused client never reaches the upstream, a revoked key's tunnel is cut.
 
+mod http2;
+
 use std::time::Duration;
 use std::time::Instant;
 

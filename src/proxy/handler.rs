@@ -412,14 +412,15 @@ fn pass_back(
     let Answer { head, mut body } = answer;
     lane.watched.revoked.clear(); // an answer that begins after a revocation has its own time to end
     let (mut status, mut fields) = (head.status, head.headers);
-    transaction.status = Some(status.as_u16());
     transaction.grpc_status = grpc_status(&fields);
     worker.policy.strip_answer(&mut fields);
     headers::to_client(status, &mut fields, headers::reads_trailers(&parts.headers));
-    let body = if status == StatusCode::SWITCHING_PROTOCOLS {
-        if lane.is_http2() {
-            websocket::answer_to_connect(&mut status, &mut fields);
-        }
+    let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+    if switches && lane.is_http2() {
+        websocket::answer_to_connect(&mut status, &mut fields);
+    }
+    transaction.status = Some(status.as_u16());
+    let body = if switches {
         lane.decide_upgrade(true);
         if let (Some(client), Some(upstream)) = (
             parts.extensions.remove::<OnUpgrade>(),
