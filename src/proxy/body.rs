@@ -21,7 +21,7 @@ use crate::proxy::lane::Lane;
 use crate::proxy::upstream::AnswerBody;
 use crate::proxy::upstream::failure::BodyFault;
 use crate::proxy::upstream::failure::SendError;
-use crate::proxy::upstream::http1::Part;
+use crate::proxy::upstream::message::Part;
 use crate::transactions::Receipt;
 use crate::transactions::Transaction;
 use crate::transactions::record::End;

@@ -41,8 +41,7 @@ use crate::proxy::upstream::Sent;
 use crate::proxy::upstream::failure::SendError;
 use crate::proxy::upstream::failure::UpstreamFailure;
 use crate::proxy::upstream::failure::Wait;
-use crate::proxy::upstream::http1::Outgoing;
-use crate::proxy::upstream::http1::Upload;
+use crate::proxy::upstream::message::Outgoing;
 use crate::proxy::websocket;
 use crate::proxy::worker::Worker;
 use crate::refusal::Decision;
@@ -344,11 +343,10 @@ async fn forward(
         hold,
         policy: &worker.policy,
     };
-    let upload = Upload::new(outgoing, body);
     let mut sent = Sent::default();
     let answer = worker
         .upstream
-        .send(&parts.method, upload, &lane.watched, &mut sent)
+        .send(&outgoing, body, &lane.watched, &mut sent)
         .await;
     let answered = worker.watchdog.clock().read();
     transaction.upstream = sent.to;

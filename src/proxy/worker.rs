@@ -39,7 +39,7 @@ use crate::proxy::request_id::RequestIds;
 use crate::proxy::upstream::Upstream;
 use crate::proxy::upstream::connect::Connector;
 use crate::proxy::upstream::connect::Destination;
-use crate::proxy::upstream::http1;
+use crate::proxy::upstream::message::Patience;
 use crate::proxy::upstream::pool::Pool;
 use crate::transactions::Recorder;
 
@@ -187,7 +187,7 @@ impl Worker {
         } = setup;
         let coarse = CoarseClock::new(clock.clone());
         let timeouts = config.timeouts;
-        let patience = http1::Patience {
+        let patience = Patience {
             response: timeouts.response,
             body: timeouts.body,
             stream: timeouts.stream,

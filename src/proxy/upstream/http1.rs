@@ -19,7 +19,6 @@ use std::task::ready;
 use std::time::Duration;
 
 use bytes::Buf;
-use bytes::Bytes;
 use http::HeaderMap;
 use http::StatusCode;
 use http::Version;
@@ -32,20 +31,18 @@ use crate::proxy::upstream::connect::Connection;
 use crate::proxy::upstream::failure::BodyFault;
 use crate::proxy::upstream::failure::SendError;
 use crate::proxy::upstream::failure::UpstreamFailure;
-use crate::proxy::upstream::failure::Wait;
-use crate::proxy::upstream::http1::answer::HEAD_BYTES_MAX;
 use crate::proxy::upstream::http1::answer::chunked;
 use crate::proxy::upstream::http1::answer::content_length;
 use crate::proxy::upstream::http1::answer::decode_chunked;
 use crate::proxy::upstream::http1::answer::parse;
+use crate::proxy::upstream::message::AnswerHead;
+use crate::proxy::upstream::message::HEAD_BYTES_MAX;
+use crate::proxy::upstream::message::INTERIM_MAX;
+use crate::proxy::upstream::message::Limit;
+use crate::proxy::upstream::message::Part;
+use crate::proxy::upstream::message::Patience;
 
-pub(crate) use crate::proxy::upstream::http1::answer::AnswerHead;
-pub(crate) use crate::proxy::upstream::http1::answer::Part;
-pub(crate) use crate::proxy::upstream::http1::upload::Outgoing;
 pub(crate) use crate::proxy::upstream::http1::upload::Upload;
-
-/// How many interim answers (1xx) may come before the final one.
-const INTERIM_MAX: usize = 16;
 
 /// The first read of an answer; an answer that fills its reads gets larger ones.
 const READ_MIN: usize = 8 * 1024;
@@ -56,17 +53,6 @@ const READ_MAX: usize = 128 * 1024;
 /// How long a client's `Expect: 100-continue` waits for the upstream's word before its body is sent anyway
 /// (RFC 9110 §10.1.1 wants no client to wait for ever).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
-
-/// How long the upstream may take for what.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// From the last request byte to the first answer byte.
-    pub(crate) response: Duration,
-    /// The longest pause in a body.
-    pub(crate) body: Duration,
-    /// The longest pause in an event stream or a gRPC stream.
-    pub(crate) stream: Duration,
-}
 
 /// A request on its way and its answer coming back.
 pub(crate) struct Exchange {
@@ -80,13 +66,6 @@ pub(crate) struct Exchange {
     read_size: usize,
 }
 
-/// A wait and how long it may be.
-#[derive(Clone, Copy, Debug)]
-struct Limit {
-    wait: Wait,
-    limit: Duration,
-}
-
 /// The answer, as far as it is not read.
 #[derive(Clone, Copy, Debug)]
 enum Answer {
@@ -95,15 +74,6 @@ enum Answer {
     Chunked(ChunkScanner),
     UntilClose,
     Over,
-}
-
-impl Limit {
-    const fn exceeded(self) -> UpstreamFailure {
-        UpstreamFailure::Timeout {
-            wait: self.wait,
-            limit: self.limit,
-        }
-    }
 }
 
 impl Exchange {
@@ -115,10 +85,7 @@ impl Exchange {
         patience: Patience,
     ) -> Self {
         let answer = Answer::Head { interim: 0 };
-        let pause = Limit {
-            wait: Wait::Body,
-            limit: patience.body,
-        };
+        let pause = patience.for_body();
         Self {
             connection,
             upload,
@@ -133,7 +100,7 @@ impl Exchange {
 
     /// Bytes of the request's body that were taken from the client.
     pub(crate) const fn request_bytes(&self) -> u64 {
-        self.upload.taken
+        self.upload.source.taken()
     }
 
     /// How long the answer's body will be, where its head says so, bytes.
@@ -170,12 +137,12 @@ impl Exchange {
     /// the upstream may have answered before it closed: the answer, or its absence, decides.
     fn poll_upload(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyFault>> {
         while !self.upload.finished() {
-            if self.upload.body.is_some() && self.watched.passed(&self.watched.revoked) {
+            if !self.upload.source.ended() && self.watched.passed(&self.watched.revoked) {
                 return Poll::Ready(Err(BodyFault::Revoked)); // an upload is an open stream as well
             }
             self.upload.gather(context)?;
             if self.upload.all_sent() {
-                return if self.upload.body.is_none() {
+                return if self.upload.source.ended() {
                     Poll::Ready(Ok(()))
                 } else {
                     Poll::Pending
@@ -183,7 +150,7 @@ impl Exchange {
             }
             let before = self.upload.unsent();
             let sent = self.upload.poll_send(&mut self.connection, context);
-            if self.upload.unsent() < before {
+            if sent.is_ready() || self.upload.unsent() < before {
                 self.watched.upstream.clear(); // progress; when all is sent, the answer's time begins to run
             }
             match sent {
@@ -207,12 +174,7 @@ impl Exchange {
     fn give_up_upload(&mut self) {
         self.reusable = false;
         if self.upload.begun {
-            // A body that was given up is gone: without it the request must not be sent again.
-            self.upload.body_begun |= self.upload.body.is_some();
-            self.upload.body = None;
-            self.upload.sent = self.upload.out.len();
-            self.upload.piece = Bytes::new();
-            self.upload.tail = b"";
+            self.upload.give_up();
         }
     }
 
@@ -222,7 +184,7 @@ impl Exchange {
         context: &mut Context<'_>,
     ) -> Poll<Result<AnswerHead, SendError>> {
         loop {
-            let held = self.upload.held;
+            let held = self.upload.source.is_held();
             let uploaded = match self.poll_upload(context) {
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault.into())),
                 Poll::Ready(Ok(())) => true,
@@ -234,7 +196,7 @@ impl Exchange {
                 self.watched.upstream.clear();
                 return Poll::Ready(Ok(head));
             }
-            if held && !self.upload.held {
+            if held && !self.upload.source.is_held() {
                 continue; // an interim answer has let the body go
             }
             if self.connection.input.len() >= HEAD_BYTES_MAX {
@@ -262,18 +224,15 @@ impl Exchange {
         context: &mut Context<'_>,
     ) -> Poll<Result<AnswerHead, SendError>> {
         let overdue = self.watched.passed(&self.watched.upstream);
-        if self.upload.held {
+        if self.upload.source.is_held() {
             if overdue {
                 self.watched.upstream.clear();
-                self.upload.held = false;
+                self.upload.source.let_go();
                 return self.poll_head(context);
             }
             self.watched.arm_once(&self.watched.upstream, CONTINUE_WAIT);
         } else if overdue {
-            let response = Limit {
-                wait: Wait::Response,
-                limit: self.patience.response,
-            };
+            let response = self.patience.for_response();
             let exceeded = if uploaded { response } else { self.pause };
             return Poll::Ready(Err(exceeded.exceeded().into()));
         } else if uploaded {
@@ -302,7 +261,7 @@ impl Exchange {
                 }));
             }
             self.connection.input.advance(head.length);
-            self.upload.held = false;
+            self.upload.source.let_go();
             self.watched.upstream.clear();
             let Answer::Head { interim } = &mut self.answer else {
                 return Ok(None);
@@ -414,10 +373,7 @@ impl Exchange {
 
     /// From now on the longer patience of streams holds.
     pub(crate) fn expect_pauses(&mut self) {
-        self.pause = Limit {
-            wait: Wait::Stream,
-            limit: self.patience.stream,
-        };
+        self.pause = self.patience.for_stream();
     }
 
     /// A part of the body from what has been read; none if that is not enough. After data it looks ahead over

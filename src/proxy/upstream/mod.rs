@@ -8,8 +8,10 @@
 pub(crate) mod connect;
 pub(crate) mod failure;
 pub(crate) mod http1;
+pub(crate) mod message;
 pub(crate) mod pool;
 pub(crate) mod resolve;
+mod source;
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -19,18 +21,21 @@ use std::task::Poll;
 use std::task::ready;
 
 use http::Method;
+use hyper::body::Incoming;
 
 use crate::net::watchdog::CoarseClock;
 use crate::net::watchdog::Watched;
 use crate::proxy::upstream::connect::Connection;
 use crate::proxy::upstream::connect::Connector;
 use crate::proxy::upstream::failure::SendError;
-use crate::proxy::upstream::http1::AnswerHead;
 use crate::proxy::upstream::http1::Exchange;
-use crate::proxy::upstream::http1::Part;
-use crate::proxy::upstream::http1::Patience;
 use crate::proxy::upstream::http1::Upload;
+use crate::proxy::upstream::message::AnswerHead;
+use crate::proxy::upstream::message::Outgoing;
+use crate::proxy::upstream::message::Part;
+use crate::proxy::upstream::message::Patience;
 use crate::proxy::upstream::pool::Pool;
+use crate::proxy::upstream::source::Source;
 
 /// One worker's way to the upstream.
 #[derive(Debug)]
@@ -86,12 +91,16 @@ impl Upstream {
     /// Sends a request and waits for the head of its answer.
     pub(crate) async fn send(
         self: &Rc<Self>,
-        method: &Method,
-        mut upload: Upload,
+        request: &Outgoing<'_>,
+        body: Incoming,
         watched: &Arc<Watched>,
         sent: &mut Sent,
     ) -> Result<Answer, SendError> {
-        let idempotent = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let mut upload = Upload::new(request, Source::new(request, body));
+        let idempotent = matches!(
+            *request.method,
+            Method::GET | Method::HEAD | Method::OPTIONS
+        );
         let mut kept =
             poll_fn(|context| Poll::Ready(self.pool.take(context, self.clock.coarse()))).await;
         loop {

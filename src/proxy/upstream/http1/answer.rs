@@ -16,30 +16,11 @@ use crate::proxy::framing::BadChunk;
 use crate::proxy::framing::ChunkScanner;
 use crate::proxy::framing::Piece;
 use crate::proxy::upstream::failure::UpstreamFailure;
-
-/// The largest answer head, bytes; also the bound on trailers.
-pub(super) const HEAD_BYTES_MAX: usize = u16::MAX as usize;
+use crate::proxy::upstream::message::HEAD_BYTES_MAX;
+use crate::proxy::upstream::message::Part;
 
 /// The most fields in an answer.
 pub(super) const FIELDS_MAX: usize = 128;
-
-/// The head of a final answer.
-#[derive(Debug)]
-pub(crate) struct AnswerHead {
-    /// Its status.
-    pub(crate) status: StatusCode,
-    /// Its fields, as they came.
-    pub(crate) headers: HeaderMap,
-}
-
-/// A part of an answer's body.
-#[derive(Debug)]
-pub(crate) enum Part {
-    /// Data.
-    Data(Bytes),
-    /// The fields behind it.
-    Trailers(HeaderMap),
-}
 
 /// A complete head, its fields still as positions in the buffer: from, to of the name; from, to of the value.
 pub(super) struct Parsed {

@@ -14,6 +14,10 @@ use crate::config;
 use crate::net::io::Socket;
 use crate::net::io::Stream;
 use crate::net::watchdog::CoarseClock;
+use crate::proxy::upstream::failure::Wait;
+use crate::proxy::upstream::message::Outgoing;
+use crate::proxy::upstream::source::Source;
+use bytes::Bytes;
 use bytes::BytesMut;
 use http::HeaderName;
 use http::HeaderValue;
@@ -269,7 +273,8 @@ fn upload(request: Request<Incoming>, hold: bool, body_max: u64) -> Upload {
         hold,
         policy: &policy(),
     };
-    Upload::new(outgoing, body)
+    let source = Source::new(&outgoing, body);
+    Upload::new(&outgoing, source)
 }
 
 /// The answer to a request without a body, as this client reads it.

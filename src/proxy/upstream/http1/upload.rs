@@ -5,7 +5,6 @@
 use std::io;
 use std::io::IoSlice;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
@@ -14,34 +13,16 @@ use bytes::Buf;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::Method;
-use http_body::Body;
-use hyper::body::Incoming;
 use tokio::io::AsyncWrite;
 
-use crate::auth::Policy;
-use crate::proxy::headers;
 use crate::proxy::upstream::connect::Connection;
 use crate::proxy::upstream::failure::BodyFault;
+use crate::proxy::upstream::message::Outgoing;
+use crate::proxy::upstream::source::Piece;
+use crate::proxy::upstream::source::Source;
 
 /// Pieces of a request body up to this size are copied behind the head, so that both leave in one send.
 const COPY_MAX: usize = 4 * 1024;
-
-/// A request to be sent.
-#[derive(Clone, Copy)]
-pub(crate) struct Outgoing<'a> {
-    /// As the client sent it.
-    pub(crate) method: &'a Method,
-    /// Path and query.
-    pub(crate) target: &'a str,
-    /// Final but for framing: neither Content-Length nor Transfer-Encoding is among them.
-    pub(crate) headers: &'a HeaderMap,
-    /// The most that may be taken of the body, bytes.
-    pub(crate) body_max: u64,
-    /// Whether the body is held back until the upstream asks for it.
-    pub(crate) hold: bool,
-    /// What may not be among the trailers.
-    pub(crate) policy: &'a Arc<Policy>,
-}
 
 /// The request, as far as it is not sent.
 pub(crate) struct Upload {
@@ -55,15 +36,11 @@ pub(crate) struct Upload {
     pub(super) piece: Bytes,
     /// What follows the piece.
     pub(super) tail: &'static [u8],
-    pub(super) body: Option<Incoming>,
+    /// Whether what was written is on its way: TLS may hold records back.
+    flushed: bool,
+    /// The body.
+    pub(super) source: Source,
     framing: Framing,
-    /// For the trailers of a chunked body.
-    pub(super) policy: Option<Arc<Policy>>,
-    /// Bytes of the body taken from the client, and how many that may be.
-    pub(super) taken: u64,
-    pub(super) body_max: u64,
-    pub(super) held: bool,
-    pub(super) body_begun: bool,
     pub(super) head_request: bool,
 }
 
@@ -75,32 +52,30 @@ enum Framing {
 }
 
 impl Upload {
-    /// Encodes a request.
-    pub(crate) fn new(request: Outgoing<'_>, body: Incoming) -> Self {
+    /// Encodes a request; `source` is its body.
+    pub(crate) fn new(request: &Outgoing<'_>, source: Source) -> Self {
         let Outgoing {
             method,
             target,
             headers,
-            body_max,
-            hold,
-            policy,
+            ..
         } = request;
         let mut out = Vec::with_capacity(512);
         out.extend_from_slice(method.as_str().as_bytes());
         out.extend_from_slice(b" ");
         out.extend_from_slice(target.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        for (name, value) in headers {
+        for (name, value) in *headers {
             field(&mut out, name.as_str(), value.as_bytes());
         }
         let mut framing = Framing::Length;
-        match body.size_hint().exact() {
+        match source.length() {
             None => {
                 framing = Framing::Chunked;
                 field(&mut out, "transfer-encoding", b"chunked");
             }
             // RFC 9110 §8.6: where a body could be expected, its absence is said.
-            Some(0) if !matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {}
+            Some(0) if !matches!(**method, Method::POST | Method::PUT | Method::PATCH) => {}
             Some(length) => field(
                 &mut out,
                 "content-length",
@@ -108,35 +83,27 @@ impl Upload {
             ),
         }
         out.extend_from_slice(b"\r\n");
-        let policy = (framing == Framing::Chunked).then(|| Arc::clone(policy));
-        let body = (!body.is_end_stream()).then_some(body);
-        let (piece, tail) = (Bytes::new(), &b""[..]);
-        let (held, head_request) = (hold && body.is_some(), *method == Method::HEAD);
         Self {
             out,
             sent: 0,
             begun: false,
-            piece,
-            tail,
-            body,
+            piece: Bytes::new(),
+            tail: b"",
+            flushed: true,
+            source,
             framing,
-            policy,
-            taken: 0,
-            body_max,
-            held,
-            body_begun: false,
-            head_request,
+            head_request: **method == Method::HEAD,
         }
     }
 
     /// Whether there is nothing to send any more.
     pub(super) const fn finished(&self) -> bool {
-        self.body.is_none() && self.all_sent()
+        self.source.ended() && self.all_sent()
     }
 
     /// Whether what was gathered is sent.
     pub(super) const fn all_sent(&self) -> bool {
-        self.unsent() == 0
+        self.unsent() == 0 && self.flushed
     }
 
     pub(super) const fn unsent(&self) -> usize {
@@ -146,7 +113,7 @@ impl Upload {
     /// Whether the request may be sent once more, on another connection, and makes it ready for that: if nothing
     /// of it was sent, or if it is `idempotent` and has no body.
     pub(crate) fn restart(&mut self, idempotent: bool) -> bool {
-        let repeatable = idempotent && self.body.is_none() && !self.body_begun;
+        let repeatable = idempotent && self.source.ended() && self.source.is_untouched();
         if self.begun && !repeatable {
             return false;
         }
@@ -154,41 +121,30 @@ impl Upload {
         true
     }
 
+    /// Back to the body alone, to be sent in another way.
+    pub(crate) fn into_source(self) -> Source {
+        self.source
+    }
+
     /// Takes as much of the body as there is and as fits one send.
     pub(super) fn gather(&mut self, context: &mut Context<'_>) -> Result<(), BodyFault> {
-        while self.piece.is_empty() && self.out.len() - self.sent < COPY_MAX && !self.held {
-            let Some(body) = &mut self.body else {
-                return Ok(());
-            };
-            match Pin::new(body).poll_frame(context) {
+        while self.piece.is_empty() && self.out.len() - self.sent < COPY_MAX && !self.source.ended()
+        {
+            match self.source.poll_piece(context) {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => self.encode(data)?,
-                    Err(frame) => {
-                        if let Ok(mut trailers) = frame.into_trailers() {
-                            if let Some(policy) = &self.policy {
-                                headers::trailers_to_upstream(&mut trailers, policy);
-                            }
-                            self.end(&trailers);
-                        }
-                    }
-                },
-                Poll::Ready(Some(Err(error))) => return Err(BodyFault::of(&error)),
+                Poll::Ready(Some(Ok(Piece::Data(data)))) => self.encode(data),
+                Poll::Ready(Some(Ok(Piece::Trailers(trailers)))) => self.end(&trailers),
                 Poll::Ready(None) => self.end(&HeaderMap::new()),
+                Poll::Ready(Some(Err(fault))) => return Err(fault),
             }
         }
         Ok(())
     }
 
-    pub(super) fn encode(&mut self, data: Bytes) -> Result<(), BodyFault> {
-        self.taken += data.len() as u64;
-        if self.taken > self.body_max {
-            return Err(BodyFault::TooLarge);
-        }
-        self.body_begun = true;
+    pub(super) fn encode(&mut self, data: Bytes) {
         self.forget_sent();
         if data.is_empty() {
-            return Ok(()); // an empty chunk would end the body
+            return; // an empty chunk would end the body
         }
         let chunked = self.framing == Framing::Chunked;
         if chunked {
@@ -205,13 +161,19 @@ impl Upload {
             self.piece = data;
             self.tail = tail;
         }
-        Ok(())
+    }
+
+    /// What was gathered goes nowhere.
+    pub(super) fn give_up(&mut self) {
+        self.source.give_up();
+        self.sent = self.out.len();
+        self.piece = Bytes::new();
+        self.tail = b"";
+        self.flushed = true;
     }
 
     fn end(&mut self, trailers: &HeaderMap) {
-        self.body = None;
         if self.framing == Framing::Chunked {
-            self.body_begun = true;
             self.forget_sent();
             self.out.extend_from_slice(b"0\r\n");
             for (name, value) in trailers {
@@ -233,7 +195,7 @@ impl Upload {
         connection: &mut Connection,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while !self.all_sent() {
+        while self.unsent() > 0 {
             let stream = Pin::new(&mut connection.stream);
             let rest = &self.out[self.sent..];
             let written = if self.piece.is_empty() && self.tail.is_empty() {
@@ -251,11 +213,14 @@ impl Upload {
             }
             self.sent_more(written);
         }
+        ready!(Pin::new(&mut connection.stream).poll_flush(context))?;
+        self.flushed = true;
         Poll::Ready(Ok(()))
     }
 
     pub(super) fn sent_more(&mut self, mut written: usize) {
         self.begun = true;
+        self.flushed = false;
         let from_out = written.min(self.out.len() - self.sent);
         self.sent += from_out;
         written -= from_out;
