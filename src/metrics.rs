@@ -105,6 +105,7 @@ pub struct WorkerMetrics {
     requests_ended: Counter,
     connections_opened: Counter,
     connections_closed: Counter,
+    connections_refused: [Counter; Unwelcome::ALL.len()],
     protocol_errors: [Counter; ProtocolError::ALL.len()],
     panics: Counter,
     transactions: Counter,
@@ -120,6 +121,7 @@ impl WorkerMetrics {
             requests_ended: Counter::new(),
             connections_opened: Counter::new(),
             connections_closed: Counter::new(),
+            connections_refused: [const { Counter::new() }; Unwelcome::ALL.len()],
             protocol_errors: [const { Counter::new() }; ProtocolError::ALL.len()],
             panics: Counter::new(),
             transactions: Counter::new(),
@@ -162,6 +164,11 @@ impl WorkerMetrics {
         self.connections_closed.add(1);
     }
 
+    /// A connection was closed before anything was said on it.
+    pub fn connection_refused(&self, why: Unwelcome) {
+        self.connections_refused[why as usize].add(1);
+    }
+
     /// A client broke the protocol.
     pub fn protocol_error(&self, kind: ProtocolError) {
         self.protocol_errors[kind as usize].add(1);
@@ -195,11 +202,13 @@ pub enum ProtocolError {
     Http2,
     /// More HTTP/2 frames that carry nothing, or resets, than anybody needs: the connection was closed.
     Http2Flood,
+    /// A connection that did not begin with a whole PROXY header, or not in time.
+    ProxyHeader,
 }
 
 impl ProtocolError {
     /// All kinds, in the order of their discriminants.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::BadHead,
         Self::HeadTooLarge,
         Self::HeadTimeout,
@@ -207,6 +216,7 @@ impl ProtocolError {
         Self::OutOfStep,
         Self::Http2,
         Self::Http2Flood,
+        Self::ProxyHeader,
     ];
 
     /// The word in metrics.
@@ -220,6 +230,30 @@ impl ProtocolError {
             Self::OutOfStep => "out_of_step",
             Self::Http2 => "http2",
             Self::Http2Flood => "http2_flood",
+            Self::ProxyHeader => "proxy_header",
+        }
+    }
+}
+
+/// Why a connection was closed at once, as `keygate_connections_refused_total{reason}` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwelcome {
+    /// Its client has as many as `limits.per_client` allows.
+    PerClient,
+    /// It was to begin with a PROXY header, and comes from nobody whose word counts.
+    UntrustedProxy,
+}
+
+impl Unwelcome {
+    /// All reasons, in the order of their discriminants.
+    pub const ALL: [Self; 2] = [Self::PerClient, Self::UntrustedProxy];
+
+    /// The word in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PerClient => "per_client",
+            Self::UntrustedProxy => "untrusted_proxy",
         }
     }
 }

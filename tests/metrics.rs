@@ -196,6 +196,7 @@ fn every_promised_metric_is_there() {
         "keygate_upstream_duration_seconds_count",
         "keygate_requests_in_flight",
         "keygate_connections",
+        "keygate_connections_refused_total",
         "keygate_protocol_errors_total",
         "keygate_keys",
         "keygate_reloads_total",

@@ -14,6 +14,7 @@ use super::ProtocolError;
 use super::REQUEST_SERIES;
 use super::Reload;
 use super::Sink;
+use super::Unwelcome;
 use super::WorkerMetrics;
 use super::process::Process;
 use super::request_labels;
@@ -35,6 +36,7 @@ pub(super) struct Families {
     pub(super) requests_in_flight: Family,
     pub(super) connections: Family,
     pub(super) accept_failures: Family,
+    pub(super) connections_refused: Family,
     pub(super) protocol_errors: Family,
     pub(super) panics: Family,
     pub(super) keys: Family,
@@ -108,6 +110,11 @@ pub(super) const FAMILIES: Families = Families {
         "keygate_accept_failures_total",
         &[],
         "Connections that could not be accepted, for want of file descriptors as a rule.",
+    ),
+    connections_refused: counter(
+        "keygate_connections_refused_total",
+        &["reason"],
+        "Connections that were closed as soon as they came, by why.",
     ),
     protocol_errors: counter(
         "keygate_protocol_errors_total",
@@ -221,6 +228,18 @@ fn gather(metrics: &Metrics, keys: KeyCounts) -> Vec<MetricFamily> {
         single(&f.requests_in_flight, float(in_flight)),
         single(&f.connections, float(connections)),
         single(&f.accept_failures, float(load(&metrics.accept_failures))),
+        split(
+            &f.connections_refused,
+            Unwelcome::ALL,
+            Unwelcome::as_str,
+            |why| {
+                metrics
+                    .workers
+                    .iter()
+                    .map(|worker| worker.connections_refused[why as usize].value())
+                    .sum()
+            },
+        ),
         split(
             &f.protocol_errors,
             ProtocolError::ALL,

@@ -6,7 +6,7 @@ use super::expose::FAMILIES;
 use super::expose::Family;
 use super::*;
 
-fn families() -> [&'static Family; 22] {
+fn families() -> [&'static Family; 23] {
     let f = &FAMILIES;
     [
         &f.requests,
@@ -15,6 +15,7 @@ fn families() -> [&'static Family; 22] {
         &f.requests_in_flight,
         &f.connections,
         &f.accept_failures,
+        &f.connections_refused,
         &f.protocol_errors,
         &f.panics,
         &f.keys,
@@ -63,6 +64,8 @@ fn busy() -> Arc<Metrics> {
     second.request_ended();
     second.connection_closed();
     second.protocol_error(ProtocolError::BadHead);
+    first.connection_refused(Unwelcome::PerClient);
+    second.connection_refused(Unwelcome::PerClient);
     first.panicked();
     first.transaction_recorded();
     second.transaction_recorded();
@@ -108,6 +111,8 @@ fn sums_over_workers_are_right() {
         "keygate_requests_in_flight 2",
         "keygate_connections 2",
         "keygate_accept_failures_total 1",
+        r#"keygate_connections_refused_total{reason="per_client"} 2"#,
+        r#"keygate_connections_refused_total{reason="untrusted_proxy"} 0"#,
         r#"keygate_protocol_errors_total{kind="bad_head"} 1"#,
         r#"keygate_protocol_errors_total{kind="bad_chunk"} 0"#,
         "keygate_panics_total 1",

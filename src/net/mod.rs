@@ -3,4 +3,6 @@
 pub mod io;
 pub mod listen;
 pub mod pem;
+pub mod per_client;
+pub mod proxy_protocol;
 pub mod watchdog;

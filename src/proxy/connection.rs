@@ -8,6 +8,8 @@ use std::task::Poll;
 
 use http::HeaderValue;
 
+use crate::metrics::ProtocolError;
+use crate::metrics::Unwelcome;
 use crate::net::io::ClientIo;
 use crate::net::io::Socket;
 use crate::net::io::Stream;
@@ -15,12 +17,15 @@ use crate::net::listen::Accepted;
 use crate::net::listen::Opening;
 use crate::net::listen::Place;
 use crate::net::listen::Registered;
+use crate::net::per_client::Counted;
+use crate::net::proxy_protocol;
 use crate::net::watchdog::Watched;
 use crate::peer::Peer;
 use crate::proxy::forwarded;
 use crate::proxy::forwarded::Scheme;
 use crate::proxy::http1;
 use crate::proxy::lane;
+use crate::proxy::reader::DRAIN_GRACE;
 use crate::proxy::worker::Worker;
 
 /// What is known of a connection, whatever is spoken on it.
@@ -36,6 +41,7 @@ pub(crate) struct Connection {
     /// Held as long as the connection lives, also as a tunnel.
     _open: Open,
     _place: Place,
+    _counted: Option<Counted>,
 }
 
 /// An open connection, from its arrival at the worker to its end.
@@ -67,7 +73,7 @@ impl Drop for Open {
 /// Serves a connection to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, open: Open, accepted: Accepted) {
     let Registered {
-        socket,
+        mut socket,
         peer,
         place,
         opening,
@@ -79,7 +85,13 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, accepted: Accepted) {
         Arc::clone(worker.watchdog.clock()),
         worker.config.timeouts.body,
     );
-    let opened = if opening == Opening::default() {
+    let (peer, counted) = match arrive(&worker, &watched, &mut socket, peer, opening).await {
+        Ok(arrived) => arrived,
+        Err(error) => {
+            return tracing::debug!(client.addr = %peer, %error, "a connection did not begin");
+        }
+    };
+    let opened = if !opening.tls {
         Ok(Opened {
             stream: Stream::Plain(socket),
             peer,
@@ -108,9 +120,72 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, accepted: Accepted) {
         client_subject,
         _open: open,
         _place: place,
+        _counted: counted,
     });
     let io = ClientIo::new(stream, Arc::clone(&watched));
     http1::serve(worker, connection, io, watched).await;
+}
+
+/// Who connected, and their place among the connections of one client.
+async fn arrive(
+    worker: &Worker,
+    watched: &Arc<Watched>,
+    socket: &mut Socket,
+    peer: Peer,
+    opening: Opening,
+) -> io::Result<(Peer, Option<Counted>)> {
+    let peer = if opening.proxy_protocol {
+        proxied(worker, watched, socket, peer).await?
+    } else {
+        peer
+    };
+    Ok((peer, count(worker, &peer)?))
+}
+
+/// Who connected, by the PROXY header that the connection begins with. It is taken from a trusted proxy only: a peer with
+/// another address is not listened to at all. Whoever reaches a Unix socket was let in by its mode.
+async fn proxied(
+    worker: &Worker,
+    watched: &Arc<Watched>,
+    socket: &mut Socket,
+    peer: Peer,
+) -> io::Result<Peer> {
+    let trusted = &worker.config.forwarded.trusted_proxies;
+    if peer
+        .ip()
+        .is_some_and(|ip| !forwarded::is_trusted(ip, trusted))
+    {
+        worker.metrics.connection_refused(Unwelcome::UntrustedProxy);
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "its peer is not one of forwarded.trusted_proxies",
+        ));
+    }
+    match within(worker, watched, proxy_protocol::read(socket)).await {
+        Ok(named) => Ok(named.map_or(peer, Peer::tcp)),
+        Err(error) => {
+            // Load balancers look whether somebody listens, and say nothing.
+            if error.kind() != io::ErrorKind::ConnectionAborted {
+                worker.metrics.protocol_error(ProtocolError::ProxyHeader);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Counts the connection as one of its client's. Trusted proxies bring many clients, and a Unix socket tells nobody's
+/// address.
+fn count(worker: &Worker, peer: &Peer) -> io::Result<Option<Counted>> {
+    let (Some(clients), Some(ip)) = (&worker.clients, peer.ip()) else {
+        return Ok(None);
+    };
+    if forwarded::is_trusted(ip, &worker.config.forwarded.trusted_proxies) {
+        return Ok(None);
+    }
+    clients.enter(ip).map(Some).ok_or_else(|| {
+        worker.metrics.connection_refused(Unwelcome::PerClient);
+        io::Error::other("its client has as many as limits.per_client allows")
+    })
 }
 
 /// A connection on which HTTP can begin.
@@ -131,7 +206,8 @@ async fn begin(socket: Socket, peer: Peer, _opening: Opening) -> io::Result<Open
     })
 }
 
-/// Waits for what comes before HTTP for as long as `timeouts.handshake` allows.
+/// Waits for what comes before HTTP for as long as `timeouts.handshake` allows, and in a drain not much longer than for
+/// the next request of an idle connection.
 async fn within<T>(
     worker: &Worker,
     watched: &Arc<Watched>,
@@ -140,11 +216,18 @@ async fn within<T>(
     let _listed = lane::list(worker, watched, &Rc::default()).await;
     watched.arm(&watched.read, worker.config.timeouts.handshake);
     let mut beginning = std::pin::pin!(beginning);
+    let mut hurried = false;
     let begun = poll_fn(|context| match beginning.as_mut().poll(context) {
         Poll::Pending if watched.passed(&watched.read) => Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
             "it took longer than timeouts.handshake",
         ))),
+        Poll::Pending if watched.draining() && !hurried => {
+            hurried = true;
+            let grace = worker.config.timeouts.handshake.min(DRAIN_GRACE);
+            watched.arm(&watched.read, grace);
+            Poll::Pending
+        }
         polled => polled,
     })
     .await;

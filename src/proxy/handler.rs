@@ -310,6 +310,14 @@ fn judge(
         transaction.decision = Decision::Refused;
         return Err(Refused::of(Refusal::BodyTooLarge));
     }
+    if let Some(in_flight) = &worker.in_flight {
+        let Some(slot) = in_flight.enter() else {
+            transaction.decision = Decision::Refused;
+            transaction.error = Some("limits.requests_in_flight requests are on their way".into());
+            return Err(Refused::crowded());
+        };
+        lane.slot.set(Some(slot));
+    }
     if verdict.decision == Decision::Allowed {
         lane.in_use.set(verdict.digest); // what passes without a key is not cut with one
     }
@@ -507,6 +515,14 @@ impl Refused {
             detail: None,
             close: false,
             unrecorded: false,
+        }
+    }
+
+    /// There are as many requests at a time as the configuration wants.
+    const fn crowded() -> Self {
+        Self {
+            detail: Some("too many requests are on their way"),
+            ..Self::of(Refusal::Unavailable)
         }
     }
 

@@ -17,6 +17,7 @@ use crate::key::token::Digest;
 use crate::net::watchdog::Watched;
 use crate::proxy::connection::Connection;
 use crate::proxy::http2::OpenStream;
+use crate::proxy::in_flight::Slot;
 use crate::proxy::reader::Heads;
 use crate::proxy::worker::Worker;
 
@@ -30,6 +31,8 @@ pub(crate) struct Lane {
     pub(crate) in_use: Rc<Cell<Option<Digest>>>,
     /// A part of the answer was handed over, and the next has not been asked for: the client takes its time.
     pub(crate) offered: Cell<bool>,
+    /// The place of the request in flight, where their number is limited.
+    pub(crate) slot: Cell<Option<Slot>>,
     /// The body of a refused request on HTTP/2, which nobody reads.
     unread: Cell<Option<Incoming>>,
     kind: Kind,
@@ -56,6 +59,7 @@ impl Lane {
             in_use: Rc::default(),
             offered: Cell::new(false),
             unread: Cell::new(None),
+            slot: Cell::default(),
             kind: Kind::Http1(heads),
         }
     }
@@ -72,6 +76,7 @@ impl Lane {
             in_use: Rc::default(),
             offered: Cell::new(false),
             unread: Cell::new(None),
+            slot: Cell::default(),
             kind: Kind::Http2 { _open: open },
         }
     }
@@ -124,6 +129,7 @@ impl Lane {
     /// The request in flight is over.
     pub(crate) fn answered(&self) {
         self.in_use.set(None);
+        self.slot.set(None);
         self.watched.revoked.clear();
         if let Some(heads) = self.heads() {
             heads.answered();

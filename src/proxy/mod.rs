@@ -18,6 +18,7 @@ mod head;
 pub mod headers;
 mod http1;
 mod http2;
+mod in_flight;
 mod lane;
 mod reader;
 mod request_id;

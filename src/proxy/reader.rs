@@ -55,7 +55,7 @@ thread_local! {
 }
 
 /// How long an idle connection may still send a request once keygate drains.
-const DRAIN_GRACE: Duration = Duration::from_secs(2);
+pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

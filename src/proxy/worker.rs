@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -27,6 +28,7 @@ use crate::key::table::Revision;
 use crate::key::token::Digest;
 use crate::metrics::WorkerMetrics;
 use crate::net::listen::Accepted;
+use crate::net::per_client::PerClient;
 use crate::net::watchdog::CoarseClock;
 use crate::net::watchdog::SWEEP;
 use crate::net::watchdog::Watchdog;
@@ -34,6 +36,7 @@ use crate::proxy::connection;
 use crate::proxy::connection::Open;
 use crate::proxy::head::HeadLimits;
 use crate::proxy::headers::HostRule;
+use crate::proxy::in_flight::InFlight;
 use crate::proxy::reader;
 use crate::proxy::request_id::RequestIds;
 use crate::proxy::upstream::Upstream;
@@ -65,6 +68,10 @@ pub(crate) struct Setup {
     pub(crate) destination: Destination,
     /// The `Host` that it sees.
     pub(crate) host: HostRule,
+    /// The connections of each client, where their number is limited; shared by all workers.
+    pub(crate) clients: Option<Arc<PerClient>>,
+    /// How many requests are in flight, where their number is limited; shared by all workers.
+    pub(crate) in_flight: Arc<AtomicUsize>,
     /// The worker's end of the transaction log.
     pub(crate) recorder: Recorder,
     /// The worker's counters.
@@ -82,6 +89,9 @@ pub(crate) struct Worker {
     pub(crate) host: HostRule,
     pub(crate) keys: KeyReader,
     pub(crate) upstream: Rc<Upstream>,
+    pub(crate) clients: Option<Arc<PerClient>>,
+    /// Present where their number is limited.
+    pub(crate) in_flight: Option<Rc<InFlight>>,
     pub(crate) recorder: Rc<Recorder>,
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) watchdog: Watchdog<Rc<Cell<Option<Digest>>>>,
@@ -180,6 +190,8 @@ impl Worker {
             keys,
             destination,
             host,
+            clients,
+            in_flight,
             recorder,
             metrics,
             heartbeat,
@@ -199,11 +211,14 @@ impl Worker {
             patience,
             Arc::clone(&coarse),
         );
+        let most = config.limits.requests_in_flight;
         let worker = Self {
             host,
             policy,
             keys,
             upstream: Rc::new(upstream),
+            clients,
+            in_flight: most.map(|most| Rc::new(InFlight::new(most, in_flight))),
             recorder: Rc::new(recorder),
             metrics,
             watchdog: Watchdog::new(coarse),

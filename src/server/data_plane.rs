@@ -21,6 +21,7 @@ use crate::net::listen;
 use crate::net::listen::HandOut;
 use crate::net::listen::Listener;
 use crate::net::listen::Room;
+use crate::net::per_client::PerClient;
 use crate::proxy;
 use crate::proxy::Destination;
 use crate::proxy::HostRule;
@@ -60,6 +61,8 @@ impl DataPlane {
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..count).map(|_| mpsc::channel(INTAKE_MAX)).unzip();
         let mut accepting = self.accepting(listeners, &HandOut::new(senders));
+        let clients = self.config.limits.per_client.map(PerClient::new);
+        let in_flight = Arc::default();
         let mut threads = Vec::new();
         if count > 1 {
             threads.push(accept_thread(std::mem::take(&mut accepting))?);
@@ -71,6 +74,8 @@ impl DataPlane {
                 keys: self.keys.clone(),
                 destination: self.destination.clone(),
                 host: self.host.clone(),
+                clients: clients.clone(),
+                in_flight: Arc::clone(&in_flight),
                 recorder: log.recorder(self.metrics.worker(index)),
                 metrics: self.metrics.worker(index),
                 heartbeat: self.health.heartbeat(self.clock.now()),

@@ -81,7 +81,10 @@ pub(super) fn sentence(refusal: Refusal, entry: &Entry<'_>) -> String {
             "the request did not arrive in time: see timeouts.header and timeouts.body",
             entry.error.as_deref(),
         ),
-        Refusal::Unavailable => "keygate was stopping or had no room: try again".to_owned(),
+        Refusal::Unavailable => said(
+            "keygate was stopping or had no room: try again",
+            entry.error.as_deref(),
+        ),
     }
 }
 
