@@ -204,7 +204,7 @@ impl Worker {
             body: timeouts.body,
             stream: timeouts.stream,
         };
-        let connector = Connector::new(destination, timeouts.connect);
+        let connector = Connector::new(destination, timeouts.connect, Arc::clone(&coarse));
         let upstream = Upstream::new(
             connector,
             Pool::new(timeouts.upstream_idle),

@@ -1,8 +1,7 @@
 //! Connections to the upstream: TCP or Unix socket, to the addresses that its name has at the moment, within
-//! `timeouts.connect`. Not for: what is sent over them (`http1`), keeping them (`pool`), or finding the
+//! `timeouts.connect`. Which of several is tried first is `choice`'s. Not for: what is sent over them (`http1`), keeping them (`pool`), or finding the
 //! addresses (`resolve`).
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +17,9 @@ use tokio::net::UnixStream;
 
 use crate::net::io::Socket;
 use crate::net::io::Stream;
+use crate::net::watchdog::CoarseClock;
 use crate::net::watchdog::Watched;
+use crate::proxy::upstream::choice::Choice;
 use crate::proxy::upstream::failure::UpstreamFailure;
 use crate::proxy::upstream::failure::Wait;
 use crate::proxy::upstream::resolve::Addresses;
@@ -41,8 +42,7 @@ pub(crate) struct Connection {
 pub(crate) struct Connector {
     to: Destination,
     timeout: Duration,
-    /// Where the next connection begins to try, so that several addresses share the load.
-    turn: Cell<usize>,
+    choice: Choice,
 }
 
 /// Where the upstream is.
@@ -56,11 +56,11 @@ pub(crate) enum Destination {
 
 impl Connector {
     /// Connects to `to`, within `timeout` for each connection.
-    pub(crate) const fn new(to: Destination, timeout: Duration) -> Self {
+    pub(crate) fn new(to: Destination, timeout: Duration, clock: Arc<CoarseClock>) -> Self {
         Self {
             to,
             timeout,
-            turn: Cell::new(0),
+            choice: Choice::new(clock),
         }
     }
 
@@ -72,7 +72,7 @@ impl Connector {
         }
     }
 
-    /// A new connection. Each address is tried once, in turn.
+    /// A new connection. Each address is tried once, in turn, and last where connections failed lately.
     pub(crate) async fn connect(&self, watched: &Watched) -> Result<Connection, UpstreamFailure> {
         watched.arm(&watched.upstream, self.timeout);
         let connected = match &self.to {
@@ -104,18 +104,17 @@ impl Connector {
         addresses: &Addresses,
         watched: &Watched,
     ) -> Result<Connection, UpstreamFailure> {
-        let known = addresses.known();
-        let first = self.turn.get();
-        self.turn.set(first.wrapping_add(1));
+        let known = self.choice.order(&addresses.known());
         let mut failure = UpstreamFailure::NoAddress;
-        for attempt in 0..known.len() {
+        for address in known.iter().copied() {
             // Each has its share of the time, so that one that swallows packets does not keep the others from
             // being tried.
             let share = u32::try_from(known.len()).unwrap_or(u32::MAX);
             watched.arm(&watched.upstream, self.timeout / share);
-            let address = known[first.wrapping_add(attempt) % known.len()];
+            self.choice.tries(address);
             match self.within(watched, connect_tcp(address)).await {
                 Ok(Ok(stream)) => {
+                    self.choice.succeeded(address);
                     return Ok(Connection::new(
                         Stream::Plain(Socket::Tcp(stream)),
                         address.to_string().into(),
@@ -130,6 +129,7 @@ impl Connector {
                 }
                 Err(timeout) => failure = timeout,
             }
+            self.choice.failed(address);
         }
         Err(failure)
     }
@@ -173,7 +173,6 @@ impl Connection {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::net::watchdog::CoarseClock;
     use tokio::net::TcpListener;
     use tokio::runtime::LocalRuntime;
 
@@ -189,7 +188,10 @@ mod tests {
             let (good, bad) = (open.local_addr().unwrap(), gone.local_addr().unwrap());
             drop(gone);
             let timeout = Duration::from_secs(5);
-            let to = |known| Connector::new(Destination::Tcp(Addresses::new(known)), timeout);
+            let to = |known| {
+                let clock = CoarseClock::new(Clock::system());
+                Connector::new(Destination::Tcp(Addresses::new(known)), timeout, clock)
+            };
             let both = to(vec![bad, good]);
             for _ in 0..4 {
                 let connection = both.connect(&watched()).await.unwrap();

@@ -5,6 +5,7 @@
 //! it was sent, or a GET, HEAD or OPTIONS without a body met a reused connection that was dead (RFC 9110 §9.2.2
 //! would allow more).
 
+mod choice;
 pub(crate) mod connect;
 pub(crate) mod failure;
 pub(crate) mod http1;

@@ -1,6 +1,9 @@
 //! The addresses of the upstream's name: looked up again as its records expire, on the control plane's runtime;
 //! workers read the last answer and never wait for a look-up. When a look-up fails, the last addresses stay.
 //!
+//! Every look-up asks the name servers: a cache of our own would answer from what it knew, long after a service has moved
+//! or come into being.
+//!
 //! getaddrinfo tells no TTL, blocks a thread, and fails in a static binary: hence a resolver of its own.
 
 use std::net::IpAddr;
@@ -56,6 +59,8 @@ pub(crate) struct Resolver {
     resolver: TokioResolver,
     addresses: Addresses,
     clock: Clock,
+    /// The last look-up failed, and the log says so.
+    failing: bool,
 }
 
 /// Why a name cannot be looked up at all.
@@ -66,19 +71,21 @@ pub struct ResolveError(#[from] hickory_resolver::net::NetError);
 impl Resolver {
     /// For `name`, by the system's own settings (`/etc/resolv.conf`, `/etc/hosts`).
     pub(crate) fn new(name: String, port: u16, clock: Clock) -> Result<Self, ResolveError> {
-        let builder = TokioResolver::builder_tokio().unwrap_or_else(|_no_settings| {
+        let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|_no_settings| {
             // Only names of /etc/hosts and `localhost` can be found without name servers.
             TokioResolver::builder_with_config(
                 ResolverConfig::default(),
                 TokioRuntimeProvider::default(),
             )
         });
+        builder.options_mut().cache_size = 0;
         Ok(Self {
             name,
             port,
             resolver: builder.build()?,
             addresses: Addresses::new(Vec::new()),
             clock,
+            failing: false,
         })
     }
 
@@ -88,7 +95,7 @@ impl Resolver {
     }
 
     /// One look-up; says when the next one is due.
-    async fn refresh(&self) -> Duration {
+    async fn refresh(&mut self) -> Duration {
         if self.name == "localhost" {
             // RFC 6761 §6.3: never asked of a server.
             let loopback = [
@@ -100,6 +107,12 @@ impl Resolver {
         }
         match self.resolver.lookup_ip(self.name.as_str()).await {
             Ok(found) => {
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!(
+                        upstream.name = self.name,
+                        "the upstream's name can be looked up again"
+                    );
+                }
                 self.publish(
                     found
                         .iter()
@@ -112,14 +125,16 @@ impl Resolver {
                 good_for.clamp(RENEW_MIN, RENEW_MAX)
             }
             Err(error) => {
-                tracing::warn!(upstream.name = self.name, %error, "cannot look up the upstream's name; the last addresses stay");
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::warn!(upstream.name = self.name, %error, "cannot look up the upstream's name; the last addresses stay");
+                }
                 RETRY
             }
         }
     }
 
     /// Looks up for ever. `first` is told when the first look-up has ended, well or not.
-    pub(crate) async fn run(self, first: oneshot::Sender<()>) {
+    pub(crate) async fn run(mut self, first: oneshot::Sender<()>) {
         let mut wait = self.refresh().await;
         let _ = first.send(()); // nobody may be waiting any more
         loop {
