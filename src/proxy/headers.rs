@@ -28,6 +28,7 @@ use crate::config::Target;
 use crate::config::Upstream;
 use crate::config::UpstreamHost;
 use crate::key::Key;
+use crate::proxy::forwarded;
 use crate::proxy::forwarded::Client;
 use crate::proxy::forwarded::X_FORWARDED_FOR;
 use crate::proxy::forwarded::X_FORWARDED_HOST;
@@ -194,7 +195,8 @@ fn encoded_name(name: &str) -> HeaderValue {
     HeaderValue::from_str(&encoded).expect("percent-encoded text is visible ASCII")
 }
 
-/// Says for whom we forward. What a trusted proxy said stays, with its own address added; the rest is ours.
+/// Says for whom we forward. What a trusted proxy said stays, with its own address added; the rest is ours. What it said
+/// in `Forwarded` only is said in our words as well.
 fn add_forwarded(headers: &mut HeaderMap, context: &Upstreamward<'_>) {
     let Client {
         trusted, scheme, ..
@@ -208,13 +210,14 @@ fn add_forwarded(headers: &mut HeaderMap, context: &Upstreamward<'_>) {
         replace(headers, &X_FORWARDED_HOST, host);
         return;
     }
+    let told_host = forwarded::told_host(headers);
     let chain = joined(headers, context.peer);
     replace(headers, &X_FORWARDED_FOR, chain);
     if !headers.contains_key(&X_FORWARDED_PROTO) {
         replace(headers, &X_FORWARDED_PROTO, Some(proto));
     }
     if !headers.contains_key(&X_FORWARDED_HOST) {
-        replace(headers, &X_FORWARDED_HOST, host);
+        replace(headers, &X_FORWARDED_HOST, told_host.or(host));
     }
 }
 
@@ -225,14 +228,20 @@ fn replace(headers: &mut HeaderMap, name: &HeaderName, value: Option<HeaderValue
     }
 }
 
-/// All `X-Forwarded-For` fields as one, with the peer at the end.
+/// All `X-Forwarded-For` fields as one, or what `Forwarded` says in their place, with the peer at the end.
 fn joined(headers: &HeaderMap, peer: Option<&HeaderValue>) -> Option<HeaderValue> {
     let mut chain = Vec::with_capacity(64);
-    for value in headers.get_all(&X_FORWARDED_FOR).iter().chain(peer) {
+    let mut add = |element: &[u8]| {
         if !chain.is_empty() {
             chain.extend_from_slice(b", ");
         }
-        chain.extend_from_slice(value.as_bytes());
+        chain.extend_from_slice(element);
+    };
+    for ip in forwarded::told_otherwise(headers) {
+        add(ip.to_string().as_bytes());
+    }
+    for value in headers.get_all(&X_FORWARDED_FOR).iter().chain(peer) {
+        add(value.as_bytes());
     }
     HeaderValue::from_maybe_shared(Bytes::from(chain))
         .ok()
