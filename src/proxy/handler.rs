@@ -111,8 +111,14 @@ pub(crate) fn begin(
         return Err(NoAnswer);
     };
     lane.watched.revoked.clear();
-    lane.watched.set_pause(worker.config.timeouts.body);
     let about = About::of(worker, &parts);
+    let timeouts = &worker.config.timeouts;
+    let pause = if about.grpc {
+        timeouts.stream
+    } else {
+        timeouts.body
+    };
+    lane.watched.set_pause(pause);
     let mut transaction = open(worker, lane, &parts, &about);
     let next = match taken {
         Taken::Checked => judge(worker, lane, parts, &body, &about, &mut transaction),
@@ -332,7 +338,7 @@ fn judge(
 /// Sends a request and waits for the head of its answer.
 async fn forward(
     worker: &Worker,
-    lane: &Lane,
+    lane: &Rc<Lane>,
     outbound: Outbound,
     body: Incoming,
     transaction: &mut Transaction,
@@ -349,6 +355,7 @@ async fn forward(
         headers: &parts.headers,
         body_max,
         hold,
+        stream: lane.is_http2().then_some(lane),
         policy: &worker.policy,
     };
     let mut sent = Sent::default();

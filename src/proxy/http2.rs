@@ -70,7 +70,7 @@ const PING_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a connection without a request may stay once it was told that it is over.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// How long, and how much, of the body of a refused request is read and dropped.
+/// How long, and how much, of a body is read and dropped when its request is over.
 const DISCARD: Duration = Duration::from_secs(1);
 const DISCARD_BYTES_MAX: usize = 64 * 1024;
 
@@ -233,14 +233,18 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
 async fn serve_stream(worker: Rc<Worker>, lane: Rc<Lane>, stream: impl Future<Output = ()>) {
     let _panicked = CountPanic(&worker);
     let _listed = lane::list(&worker, &lane.watched, &lane.in_use).await;
-    let mut stream = std::pin::pin!(stream);
-    poll_fn(|context| poll_stream(&lane, stream.as_mut(), context)).await;
-    if let Some(body) = lane.take_unread() {
+    {
+        let mut stream = std::pin::pin!(stream);
+        poll_fn(|context| poll_stream(&lane, stream.as_mut(), context)).await;
+    }
+    if let Some(body) = lane.take_unread()
+        && !lane.watched.passed(&lane.watched.write)
+    {
         discard(&lane, body).await;
     }
 }
 
-/// Reads and drops what a refused client still sends, for a moment. Letting go of its body at once would send
+/// Reads and drops what a client still sends behind its answer, for a moment. Letting go of its body at once would send
 /// RST_STREAM right behind the answer (RFC 9113 §8.1), and there are clients (curl 7) that then drop the answer.
 async fn discard(lane: &Lane, mut body: Incoming) {
     let watched = &lane.watched;

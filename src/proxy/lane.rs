@@ -33,7 +33,7 @@ pub(crate) struct Lane {
     pub(crate) offered: Cell<bool>,
     /// The place of the request in flight, where their number is limited.
     pub(crate) slot: Cell<Option<Slot>>,
-    /// The body of a refused request on HTTP/2, which nobody reads.
+    /// The body of a request on HTTP/2, as far as nobody reads it.
     unread: Cell<Option<Incoming>>,
     kind: Kind,
 }
@@ -94,7 +94,21 @@ impl Lane {
         matches!(self.kind, Kind::Http2 { .. })
     }
 
-    /// The request was refused, and its body is not read. On HTTP/1 the reader knows what to do about that.
+    /// Whether the client has owed the next piece of its body for too long; `pending`: it owes one now.
+    pub(crate) fn owes(&self, pending: bool) -> bool {
+        let watched = &self.watched;
+        if !pending {
+            watched.read.clear();
+            return false;
+        }
+        if watched.passed(&watched.read) {
+            return true;
+        }
+        watched.arm_once(&watched.read, watched.pause());
+        false
+    }
+
+    /// The request is over, and its body was not read to the end. On HTTP/1 the reader knows what to do about that.
     pub(crate) fn leave_unread(&self, body: Incoming) {
         if self.is_http2() && !body.is_end_stream() {
             self.unread.set(Some(body));

@@ -1,5 +1,6 @@
 //! What a request and its answer are made of, whatever is spoken to the upstream, and how long it may take for what.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use http::Method;
 use http::StatusCode;
 
 use crate::auth::Policy;
+use crate::proxy::lane::Lane;
 use crate::proxy::upstream::failure::UpstreamFailure;
 use crate::proxy::upstream::failure::Wait;
 
@@ -32,6 +34,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) body_max: u64,
     /// Whether the body is held back until the upstream asks for it.
     pub(crate) hold: bool,
+    /// The stream that it came over, if that is one of HTTP/2.
+    pub(crate) stream: Option<&'a Rc<Lane>>,
     /// What may not be among the trailers.
     pub(crate) policy: &'a Arc<Policy>,
 }

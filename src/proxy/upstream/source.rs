@@ -3,6 +3,7 @@
 //! it is framed there.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
@@ -15,6 +16,7 @@ use hyper::body::Incoming;
 
 use crate::auth::Policy;
 use crate::proxy::headers;
+use crate::proxy::lane::Lane;
 use crate::proxy::upstream::failure::BodyFault;
 use crate::proxy::upstream::message::Outgoing;
 
@@ -30,6 +32,8 @@ pub(crate) struct Source {
     begun: bool,
     /// For its trailers; a body that says how long it is has none.
     policy: Option<Arc<Policy>>,
+    /// The stream of HTTP/2 that it comes over: nobody else keeps its time. On HTTP/1 the reader does.
+    stream: Option<Rc<Lane>>,
 }
 
 /// A piece of a request's body.
@@ -52,6 +56,7 @@ impl Source {
             held: request.hold && body.is_some(),
             begun: false,
             policy: length.is_none().then(|| Arc::clone(request.policy)),
+            stream: request.stream.filter(|_| body.is_some()).cloned(),
             body,
         }
     }
@@ -104,7 +109,13 @@ impl Source {
             return Poll::Pending;
         }
         loop {
-            let frame = ready!(Pin::new(&mut *body).poll_frame(context));
+            let polled = Pin::new(&mut *body).poll_frame(context);
+            if let Some(stream) = &self.stream
+                && stream.owes(polled.is_pending())
+            {
+                return Poll::Ready(Some(Err(BodyFault::TooSlow)));
+            }
+            let frame = ready!(polled);
             self.begun = true;
             match frame {
                 Some(Ok(frame)) => match frame.into_data() {
@@ -137,5 +148,13 @@ impl Source {
             return Err(BodyFault::TooLarge);
         }
         Ok(Piece::Data(data))
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        if let (Some(stream), Some(body)) = (&self.stream, self.body.take()) {
+            stream.leave_unread(body);
+        }
     }
 }

@@ -271,6 +271,7 @@ fn upload(request: Request<Incoming>, hold: bool, body_max: u64) -> Upload {
         headers: &headers,
         body_max,
         hold,
+        stream: None,
         policy: &policy(),
     };
     let source = Source::new(&outgoing, body);
