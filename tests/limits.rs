@@ -1,16 +1,23 @@
 //! Covers "everything has a bound": connections beyond the limit wait and are served later, used-up file
 //! descriptors are survived, slow clients hold nobody up, and sizes are what the configuration says.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::SOON;
 use crate::harness::client::Client;
 use crate::harness::eventually;
+use crate::harness::gate::Gate;
+use crate::harness::gate::OpenOnDrop;
+use crate::harness::keygate::Keygate;
 use crate::harness::requests::get;
 use crate::harness::requests::request;
+use crate::harness::requests::with_token;
 use crate::harness::setup::GOOD;
 use crate::harness::setup::Setup;
+use crate::harness::throughout;
+use crate::harness::upstream::Next;
 use crate::harness::upstream::Upstream;
 
 #[test]
@@ -75,6 +82,10 @@ fn used_up_file_descriptors_are_survived() {
     assert!(limited.unwrap().success());
     let mut clients: Vec<Client> = (0..100).map(|_| keygate.connect()).collect();
     eventually("accepting fails", SOON, || keygate.log().contains("accept"));
+    let before = cpu_time(&keygate);
+    throughout("it rests between its tries", Duration::from_secs(2), || {
+        cpu_time(&keygate) - before < Duration::from_secs(1)
+    });
     clients.truncate(10);
     eventually("it serves again", SOON, || {
         let mut client = keygate.connect();
@@ -90,6 +101,45 @@ fn used_up_file_descriptors_are_survived() {
             "the first ones live on"
         );
     }
+    let failures = keygate.metrics().total("keygate_accept_failures_total");
+    assert!(failures > 0.0, "{failures}");
+}
+
+/// How long the process has used a processor so far.
+fn cpu_time(keygate: &Keygate) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", keygate.pid())).unwrap();
+    let behind_name = stat.rsplit(')').next().unwrap();
+    let ticks: u64 = behind_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|ticks| ticks.parse::<u64>().unwrap())
+        .sum();
+    Duration::from_millis(ticks * 10) // 100 a second, on every Linux
+}
+
+#[test]
+fn there_are_no_more_connections_than_descriptors() {
+    let upstream = Upstream::echo();
+    let mut setup = Setup::of(&upstream);
+    setup.mounts = "ulimit -n 300".to_owned(); // (300 - 256) / 2 connections
+    let keygate = setup.spawn();
+    let mut clients: Vec<Client> = (0..22).map(|_| keygate.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask(get("/in")).status, 200);
+    }
+    let mut waiting: Vec<Client> = (0..300).map(|_| keygate.connect()).collect();
+    let last = waiting.last_mut().unwrap();
+    last.send(get("/waits"));
+    assert!(last.is_silent_for(Duration::from_millis(300)));
+    assert_eq!(
+        keygate.metrics().total("keygate_accept_failures_total"),
+        0.0,
+        "they wait, and nothing fails"
+    );
+    drop(clients);
+    waiting.drain(..299);
+    assert_eq!(waiting[0].read("GET").status, 200);
 }
 
 #[test]
@@ -177,4 +227,178 @@ fn a_limit_far_above_the_usual_works() {
         900
     );
     assert_eq!(keygate.status(GOOD), 200);
+}
+
+/// A request that opens a tunnel.
+fn websocket(target: &str) -> String {
+    request(
+        &format!("GET {target}"),
+        "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+    )
+}
+
+#[test]
+fn requests_beyond_the_limit_are_told_to_come_again() {
+    let gate = Gate::new();
+    let _open = OpenOnDrop(gate.clone());
+    let upstream = Upstream::slow(gate.clone());
+    for mode in ["enforce", "shadow"] {
+        let keygate = Setup::of(&upstream)
+            .set("limits", "{requests_in_flight: 3}")
+            .set("auth", format!("{{mode: {mode}}}"))
+            .set("workers", "4")
+            .spawn();
+        let before = upstream.count();
+        let mut held: Vec<Client> = (0..3)
+            .map(|_| {
+                let mut client = keygate.connect();
+                client.send(get("/held"));
+                client
+            })
+            .collect();
+        eventually("three are at the upstream", SOON, || {
+            upstream.count() == before + 3
+        });
+        let response = keygate.ask(get("/more"));
+        assert_eq!(
+            (response.status, response.code().as_str()),
+            (503, "unavailable"),
+            "{response:?}"
+        );
+        assert_eq!(response.head.one("retry-after"), Some("1"));
+        let record = keygate.transaction_of("/more");
+        assert_eq!(record["decision"], "refused", "{record}");
+        assert_eq!(record["reason"], "unavailable");
+        assert_eq!(record["key_name"], "good");
+        let error = record["error"].as_str().unwrap();
+        assert!(error.contains("limits.requests_in_flight"), "{error}");
+        let grpc = keygate.ask(request("POST /grpc", "content-type: application/grpc\r\n"));
+        assert_eq!(
+            (grpc.status, grpc.head.one("grpc-status")),
+            (200, Some("14"))
+        );
+        // A body that nobody reads does not stand in the way, and the connection of a small request goes on.
+        let mut client = keygate.connect();
+        assert_eq!(client.ask(get("/one")).status, 503);
+        assert_eq!(client.ask(get("/two")).status, 503);
+        let upload = client.ask(request("POST /upload", "content-length: 100000\r\n"));
+        assert_eq!(upload.status, 503);
+        assert!(upload.head.lists("connection", "close"), "{upload:?}");
+        let wrong = keygate.ask(with_token("/wrong", "kg_test_unknown"));
+        let expected = if mode == "shadow" { 503 } else { 401 };
+        assert_eq!(wrong.status, expected, "a wrong key is a wrong key");
+        assert_eq!(upstream.count(), before + 3);
+        if mode == "shadow" {
+            gate.open();
+            for client in &mut held {
+                assert_eq!(client.read("GET").status, 200);
+            }
+            assert_eq!(keygate.ask(get("/after")).status, 200);
+        }
+    }
+}
+
+#[test]
+fn nobody_without_a_key_takes_a_place() {
+    let gate = Gate::new();
+    let _open = OpenOnDrop(gate.clone());
+    let upstream = Upstream::slow(gate.clone());
+    let keygate = Setup::of(&upstream)
+        .set("limits", "{requests_in_flight: 1}")
+        .spawn();
+    // Refused, with a body that is still on its way.
+    let _uploads: Vec<Client> = (0..5)
+        .map(|_| {
+            let mut client = keygate.connect();
+            client.send("POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 100\r\n\r\n");
+            assert_eq!(client.read("POST").status, 401);
+            client
+        })
+        .collect();
+    let mut good = keygate.connect();
+    good.send(get("/good"));
+    upstream.wait_for("there was a place", 0, |_| true);
+    gate.open();
+    assert_eq!(good.read("GET").status, 200);
+}
+
+#[test]
+fn a_place_is_given_back_however_a_request_ends() {
+    let upstream = Upstream::every_end();
+    let keygate = Setup::of(&upstream)
+        .set("limits", "{requests_in_flight: 1, body_bytes: 10B}")
+        .set("workers", "1")
+        .spawn();
+    let endings: [(&str, String); 12] = [
+        ("a length", get("/length")),
+        ("chunks", get("/chunked")),
+        ("trailers", get("/trailers")),
+        ("no body", get("/empty")),
+        ("the end of the connection", get("/closed")),
+        ("HEAD", request("HEAD /head", "")),
+        (
+            "an old client",
+            get("/closed").replace("HTTP/1.1", "HTTP/1.0"),
+        ),
+        ("cut", get("/cut")),
+        ("broken", get("/broken")),
+        ("a tunnel", websocket("/socket")),
+        (
+            "a body with a broken chunk",
+            request("POST /a", "transfer-encoding: chunked\r\n") + "zz\r\n",
+        ),
+        (
+            "a body that is too large",
+            request("POST /b", "transfer-encoding: chunked\r\n")
+                + "14\r\n01234567890123456789\r\n0\r\n\r\n",
+        ),
+    ];
+    for (name, bytes) in &endings {
+        let mut client = keygate.connect();
+        client.send(bytes);
+        let _ = client.try_read(bytes.split(' ').next().unwrap());
+        eventually(&format!("{name}: its place is free"), SOON, || {
+            keygate.status(GOOD) == 200
+        });
+    }
+    // Clients that go: before the answer, in the middle of it, in the middle of their own body, out of a tunnel.
+    let gate = Gate::new();
+    let open = OpenOnDrop(gate.clone());
+    let held = gate.clone();
+    let upstream = Upstream::scripted(move |turn| {
+        match turn.head.second() {
+            "/before" => held.wait(),
+            "/middle" => turn.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")?,
+            "/tunnel" => turn.send("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nhi")?,
+            "/body" => {}
+            _ => return turn.answer("200 OK", "", b""),
+        }
+        turn.waits_for_close(SOON);
+        Ok(Next::Close)
+    });
+    let keygate = Setup::of(&upstream)
+        .set("limits", "{requests_in_flight: 1}")
+        .set("workers", "1")
+        .spawn();
+    for (index, bytes) in [
+        get("/before"),
+        get("/middle"),
+        request("POST /body", "content-length: 10\r\n") + "half",
+        websocket("/tunnel"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let before = upstream.count();
+        let mut client = keygate.connect();
+        client.send(bytes);
+        upstream.wait_for("it is there", before, |_| true);
+        assert_eq!(keygate.status(GOOD), 503, "{bytes}");
+        client.reset();
+        eventually(&format!("the place of {index} is free"), SOON, || {
+            keygate.status(GOOD) == 200
+        });
+    }
+    drop(open);
 }

@@ -2,12 +2,17 @@
 //! reads answers under a deadline. Not for: well-behaved traffic only; it may break any rule.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::net::Shutdown;
 use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
+
+use rustix::net::AddressFamily;
+use rustix::net::SocketFlags;
+use rustix::net::SocketType;
 
 use crate::harness::SOON;
 use crate::harness::message::Failed;
@@ -40,6 +45,25 @@ impl Client {
         Ok(Self {
             reader: Reader::new(wire),
         })
+    }
+
+    /// Connects over TCP from one of this machine's own addresses.
+    #[track_caller]
+    pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let family = if address.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
+        let flags = SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddr::new(source, 0)).unwrap();
+        rustix::net::connect(&socket, &address).unwrap();
+        let wire = Wire::Tcp(TcpStream::from(socket));
+        wire.set_write_timeout(SOON).unwrap();
+        Self {
+            reader: Reader::new(wire),
+        }
     }
 
     /// Connects to a Unix socket.

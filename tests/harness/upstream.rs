@@ -197,11 +197,28 @@ impl Upstream {
         Self::start(true, script)
     }
 
+    /// Answers 200 where `listener` is, and closes each connection after that.
+    pub(crate) fn once_each(listener: TcpListener) -> Self {
+        Self::listening(listener, true, |turn| {
+            turn.body()?;
+            turn.answer("200 OK", "connection: close\r\n", b"")?;
+            Ok(Next::Close)
+        })
+    }
+
     fn start(
         records: bool,
         script: impl Fn(&mut Turn<'_>) -> io::Result<Next> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::listening(listener, records, script)
+    }
+
+    fn listening(
+        listener: TcpListener,
+        records: bool,
+        script: impl Fn(&mut Turn<'_>) -> io::Result<Next> + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let state = State::new(records, script);
         let accepting = Arc::clone(&state);
