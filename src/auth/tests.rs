@@ -305,7 +305,8 @@ fn hints_tell_what_went_wrong_with_a_sub_protocol() {
     let protocol = |value| ("sec-websocket-protocol", value);
     let on = section(&[Source::WsProtocol]);
     let off = section(&[header_source("x-api-key")]);
-    let rows: [(&str, &config::Auth, &[(&str, &str)], &str); 7] = [
+    type ProtocolRow<'a> = (&'a str, &'a config::Auth, &'a [(&'a str, &'a str)], &'a str);
+    let rows: [ProtocolRow<'_>; 7] = [
         ("off", &off, &[protocol("chat, keygate.eA"), socket], "the ws_protocol source is off"),
         ("no WebSocket", &on, &[protocol("keygate.eA")], "only where a WebSocket is asked for"),
         ("empty", &on, &[protocol("keygate., chat"), socket], "nothing follows its dot"),
