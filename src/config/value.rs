@@ -236,7 +236,7 @@ pub(super) fn fields<'n, 't, const N: usize>(
     for entry in entries {
         let Some(index) = names.iter().position(|name| *name == entry.name) else {
             let wrong = Wrong::new(format!("unknown field {:?}", entry.name)).at(entry.place);
-            return Err(match nearest(&entry.name, names.into_iter()) {
+            return Err(match nearest(&entry.name, names) {
                 Some(near) => wrong.hint(format!("did you mean {near}?")),
                 None => wrong.hint(format!("there are: {list}")),
             });
