@@ -46,6 +46,29 @@ impl fmt::Display for Problem {
     }
 }
 
+impl Problem {
+    /// The line, and the hint by itself: fields of a log have no line breaks.
+    #[must_use]
+    pub fn in_two(&self) -> (String, Option<&str>) {
+        let line = Self {
+            hint: None,
+            ..self.clone()
+        };
+        (line.to_string(), self.hint.as_deref())
+    }
+}
+
+/// The first problem, and how many there are besides.
+#[must_use]
+pub fn in_short(problems: &[Problem]) -> String {
+    let first = problems.first().map(|problem| problem.in_two().0);
+    let more = match problems.len() {
+        0 | 1 => String::new(),
+        number => format!(" (and {} more)", number - 1),
+    };
+    format!("{}{more}", first.unwrap_or_default())
+}
+
 /// The known name nearest to `unknown`, for "did you mean"; none if nothing is near.
 #[must_use]
 pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use crate::config::Pending;
 use crate::config::Provenance;
 use crate::health::Health;
+use crate::problem;
 use crate::problem::Problem;
 use crate::watch::Watch;
 
@@ -84,27 +85,13 @@ impl Restart {
             "the configuration is wrong now: a restart would fail"
         );
         for problem in problems.iter().take(PROBLEMS_LOGGED_MAX) {
-            let (what, hint) = in_two(problem);
+            let (what, hint) = problem.in_two();
             tracing::warn!(problem = what, hint, "a problem of the configuration");
         }
-        let first = problems.first().map(|problem| in_two(problem).0);
-        let more = match problems.len() {
-            0 | 1 => String::new(),
-            number => format!(" (and {} more)", number - 1),
-        };
         let why = format!(
-            "the configuration is wrong now, a restart would fail: {}{more}",
-            first.unwrap_or_default()
+            "the configuration is wrong now, a restart would fail: {}",
+            problem::in_short(problems)
         );
         self.health.degrade(CAUSE, why);
     }
-}
-
-/// A problem's line and its hint: log fields have no line breaks.
-fn in_two(problem: &Problem) -> (String, Option<&str>) {
-    let line = Problem {
-        hint: None,
-        ..problem.clone()
-    };
-    (line.to_string(), problem.hint.as_deref())
 }

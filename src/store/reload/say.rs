@@ -11,7 +11,7 @@ const PROBLEMS_LOGGED_MAX: usize = 20;
 /// What is wrong with the file, a line each.
 pub(super) fn log_problems(problems: &[Problem]) {
     for problem in problems.iter().take(PROBLEMS_LOGGED_MAX) {
-        let (what, hint) = in_two(problem);
+        let (what, hint) = problem.in_two();
         tracing::error!(
             problem = what,
             hint,
@@ -39,36 +39,15 @@ pub(super) fn problem(file: &Path, what: String, hint: Option<&str>) -> Problem 
     }
 }
 
-/// A problem's line and its hint: log fields have no line breaks.
-pub(super) fn in_two(problem: &Problem) -> (String, Option<String>) {
-    (
-        Problem {
-            hint: None,
-            ..problem.clone()
-        }
-        .to_string(),
-        problem.hint.clone(),
-    )
-}
-
 pub(super) fn log_warnings(warnings: &[Problem]) {
     for warning in warnings.iter().take(PROBLEMS_LOGGED_MAX) {
-        let (what, hint) = in_two(warning);
+        let (what, hint) = warning.in_two();
         tracing::warn!(problem = what, hint, "a key could be better");
     }
 }
 
 /// What is worse than it should be, for health: the first problem, and how many there are besides.
 pub(super) fn in_short(problems: &[Problem]) -> String {
-    let first = problems
-        .first()
-        .map(|problem| in_two(problem).0)
-        .unwrap_or_default();
-    let others = problems.len().saturating_sub(1);
-    let more = if others == 0 {
-        String::new()
-    } else {
-        format!(" (and {others} more)")
-    };
-    format!("the last good keys stay in force: {first}{more}")
+    let why = crate::problem::in_short(problems);
+    format!("the last good keys stay in force: {why}")
 }
