@@ -8,7 +8,11 @@ mod process;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -29,6 +33,9 @@ pub struct Metrics {
     last_reload_success_micros: AtomicI64,
     revocation_lag: Histogram<LAG_BUCKETS>,
     transactions_dropped: [AtomicU64; Sink::ALL.len()],
+    certificate_reloads: [AtomicU64; Reload::ALL.len()],
+    /// When each certificate in force ends, Unix seconds, by its file.
+    certificates_end: Mutex<BTreeMap<PathBuf, i64>>,
 }
 
 impl Metrics {
@@ -44,6 +51,8 @@ impl Metrics {
             last_reload_success_micros: AtomicI64::new(0),
             revocation_lag: Histogram::new(&LAG_BOUNDS_MICROS),
             transactions_dropped: Default::default(),
+            certificate_reloads: Default::default(),
+            certificates_end: Mutex::default(),
         })
     }
 
@@ -74,6 +83,17 @@ impl Metrics {
             self.last_reload_success_micros
                 .store(now.as_micros(), Ordering::Relaxed);
         }
+    }
+
+    /// A certificate, or the authorities of client certificates, were read again because they had changed.
+    pub fn certificates_reloaded(&self, outcome: Reload) {
+        self.certificate_reloads[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// When the certificates in force end, Unix seconds, by their files.
+    pub fn certificates_end(&self, ends: BTreeMap<PathBuf, i64>) {
+        let known = self.certificates_end.lock();
+        *known.unwrap_or_else(PoisonError::into_inner) = ends;
     }
 
     /// How long an edit took to bind every worker: from the key file's modification time to the moment the
@@ -196,6 +216,8 @@ pub enum ProtocolError {
     HeadTimeout,
     /// A request body with a broken chunk.
     BadChunk,
+    /// A TLS handshake that failed or took too long.
+    TlsHandshake,
     /// The HTTP library saw another number of heads than the head reader released: the connection was closed.
     OutOfStep,
     /// A client that breaks the rules of HTTP/2: the connection was closed, or the stream reset.
@@ -208,11 +230,12 @@ pub enum ProtocolError {
 
 impl ProtocolError {
     /// All kinds, in the order of their discriminants.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::BadHead,
         Self::HeadTooLarge,
         Self::HeadTimeout,
         Self::BadChunk,
+        Self::TlsHandshake,
         Self::OutOfStep,
         Self::Http2,
         Self::Http2Flood,
@@ -227,6 +250,7 @@ impl ProtocolError {
             Self::HeadTooLarge => "head_too_large",
             Self::HeadTimeout => "head_timeout",
             Self::BadChunk => "bad_chunk",
+            Self::TlsHandshake => "tls_handshake",
             Self::OutOfStep => "out_of_step",
             Self::Http2 => "http2",
             Self::Http2Flood => "http2_flood",

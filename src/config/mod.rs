@@ -242,7 +242,21 @@ pub struct Admin {
     pub tls: Option<Certificate>,
 }
 
+impl Listen {
+    /// Of URLs.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+}
+
 impl Admin {
+    /// What the listener itself speaks.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     /// The path of `url`, with a slash at both ends; `/` where there is none.
     #[must_use]
     pub fn url_path(&self) -> &str {
@@ -254,7 +268,7 @@ impl Admin {
     pub fn plain_http(&self) -> bool {
         match &self.url {
             Some(url) => !url.secure,
-            None => !self.listen.ip().to_canonical().is_loopback(),
+            None => self.tls.is_none() && !self.listen.ip().to_canonical().is_loopback(),
         }
     }
 }

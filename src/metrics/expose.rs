@@ -45,6 +45,8 @@ pub(super) struct Families {
     pub(super) revocation_lag: Family,
     pub(super) transactions: Family,
     pub(super) transactions_dropped: Family,
+    pub(super) certificates_end: Family,
+    pub(super) certificate_reloads: Family,
     pub(super) build_info: Family,
     pub(super) process_cpu: Family,
     pub(super) process_start_time: Family,
@@ -150,6 +152,16 @@ pub(super) const FAMILIES: Families = Families {
         "keygate_transactions_dropped_total",
         &["sink"],
         "Transactions that did not get into a sink, because it was full, slow or broken.",
+    ),
+    certificates_end: gauge(
+        "keygate_certificate_not_after_seconds",
+        &["file"],
+        "When the certificate of this file that clients are shown ends, Unix time.",
+    ),
+    certificate_reloads: counter(
+        "keygate_certificate_reloads_total",
+        &["result"],
+        "Times a certificate, or the authorities of client certificates, had changed and were read again, by outcome.",
     ),
     build_info: gauge(
         "keygate_build_info",
@@ -270,6 +282,12 @@ fn gather(metrics: &Metrics, keys: KeyCounts) -> Vec<MetricFamily> {
         split(&f.transactions_dropped, Sink::ALL, Sink::as_str, |sink| {
             metrics.dropped_so_far(sink)
         }),
+        split(
+            &f.certificate_reloads,
+            Reload::ALL,
+            Reload::as_str,
+            |outcome| load(&metrics.certificate_reloads[outcome as usize]),
+        ),
         family(
             &f.build_info,
             vec![metric(&f.build_info, &[env!("CARGO_PKG_VERSION")], 1.0)],
@@ -282,6 +300,7 @@ fn gather(metrics: &Metrics, keys: KeyCounts) -> Vec<MetricFamily> {
         let seconds = float(u64::try_from(last_success).unwrap_or(0)) / MICROS_PER_SECOND;
         families.push(single(&f.last_reload_success, seconds));
     }
+    families.extend(certificates(metrics));
     families.extend(process());
     families
 }
@@ -299,6 +318,19 @@ fn requests(metrics: &Metrics) -> MetricFamily {
             .then(|| metric(&FAMILIES.requests, &request_labels(series), float(count)))
     });
     family(&FAMILIES.requests, rows.collect())
+}
+
+/// None without certificates: a family without a figure is none.
+fn certificates(metrics: &Metrics) -> Option<MetricFamily> {
+    let ends = metrics.certificates_end.lock();
+    let ends = ends.unwrap_or_else(std::sync::PoisonError::into_inner);
+    let rows = ends.iter().map(|(file, end)| {
+        let file = file.display().to_string();
+        let end = float(u64::try_from(*end).unwrap_or(0));
+        metric(&FAMILIES.certificates_end, &[&file], end)
+    });
+    let rows: Vec<_> = rows.collect();
+    (!rows.is_empty()).then(|| family(&FAMILIES.certificates_end, rows))
 }
 
 fn process() -> impl Iterator<Item = MetricFamily> {

@@ -6,7 +6,7 @@ use super::expose::FAMILIES;
 use super::expose::Family;
 use super::*;
 
-fn families() -> [&'static Family; 23] {
+fn families() -> [&'static Family; 25] {
     let f = &FAMILIES;
     [
         &f.requests,
@@ -24,6 +24,8 @@ fn families() -> [&'static Family; 23] {
         &f.revocation_lag,
         &f.transactions,
         &f.transactions_dropped,
+        &f.certificates_end,
+        &f.certificate_reloads,
         &f.build_info,
         &f.process_cpu,
         &f.process_start_time,
@@ -80,6 +82,8 @@ fn busy() -> Arc<Metrics> {
     );
     metrics.revocation_lag(ms(7));
     metrics.transactions_dropped(Sink::Stdout, 3);
+    metrics.certificates_end([("/tls/cert.pem".into(), 1_800_000_000)].into());
+    metrics.certificates_reloaded(Reload::Failure);
     metrics
 }
 
@@ -120,6 +124,9 @@ fn sums_over_workers_are_right() {
         r#"keygate_keys{status="expired"} 2"#,
         r#"keygate_reloads_total{result="success"} 1"#,
         r#"keygate_reloads_total{result="failure"} 1"#,
+        r#"keygate_certificate_reloads_total{result="success"} 0"#,
+        r#"keygate_certificate_reloads_total{result="failure"} 1"#,
+        r#"keygate_certificate_not_after_seconds{file="/tls/cert.pem"} 1800000000"#,
         "keygate_last_reload_success_timestamp_seconds 1700000000.5",
         r#"keygate_revocation_lag_seconds_bucket{le="0.005"} 0"#,
         r#"keygate_revocation_lag_seconds_bucket{le="0.01"} 1"#,

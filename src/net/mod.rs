@@ -5,4 +5,5 @@ pub mod listen;
 pub mod pem;
 pub mod per_client;
 pub mod proxy_protocol;
+pub mod tls;
 pub mod watchdog;
