@@ -94,6 +94,10 @@ impl Spelling {
         if let Some(client) = record.client {
             self.client(client, out);
         }
+        if let Some(subject) = &record.client_subject {
+            out.extend_from_slice(b"\",\"client_subject\":\"");
+            cut |= text(out, subject.as_bytes(), TEXT_MAX);
+        }
         cut |= self.request(record, out);
         cut |= outcome(record, duration, out);
         if cut {

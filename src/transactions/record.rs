@@ -41,6 +41,8 @@ pub struct Record {
     pub fingerprint: Option<u32>,
     /// Who asked; a Unix socket has no address.
     pub client: Option<IpAddr>,
+    /// The subject of the certificate that the client has shown.
+    pub client_subject: Option<Arc<str>>,
     /// Absent when the head was too broken to have one.
     pub method: Option<Method>,
     /// `http` or `https`, as the client spoke to us.
@@ -88,6 +90,7 @@ impl Record {
             key: None,
             fingerprint: None,
             client: None,
+            client_subject: None,
             method: None,
             scheme: "http",
             host: None,

@@ -121,6 +121,7 @@
  * @property {number} [status]
  * @property {number} [grpc_status]
  * @property {string} [client_ip]
+ * @property {string} [client_subject]
  * @property {string} [user_agent]
  * @property {string} [upstream]
  * @property {number} [upstream_us]
@@ -171,6 +172,8 @@
  * @property {string | null} config_file
  * @property {{path: string, revision: string, loaded_at: string, writable: boolean, problems: FileProblem[], warnings: FileProblem[]}} key_file
  * @property {{name: string, state: 'ok' | 'missing' | 'unreadable' | 'malformed', detail: string | null}} secret_file
+ * @property {{path: string, shown_to: 'clients' | 'admin', names: string[], not_before: string, not_after: string}[]} certificates
+ * @property {FileProblem[]} certificate_problems
  * @property {{total: number, active: number, disabled: number, not_yet_valid: number, expired: number}} keys
  * @property {{recording: boolean, folder: string, files: number, bytes: number, oldest_at: string | null, rebuild: Rebuild, problems: {file: string, what: string, lines: number}[]}} transactions
  * @property {FileProblem[]} access_problems

@@ -42,6 +42,7 @@ fn full() -> Record {
         key: Some(key("k_7Qm2x9", "invoices \"new\"", true)),
         fingerprint: Some(0x00c0_ffee),
         client: Some("10.1.2.3".parse().unwrap()),
+        client_subject: Some("CN=billing,O=\"Acme\"".into()),
         method: Some(Method::PATCH),
         host: Some(HeaderValue::from_static("api.example:8080")),
         target: Target::Uri(Uri::from_static("/v1/a%20b?page=2&limit=9&flag")),
@@ -86,7 +87,7 @@ fn line(spelling: Spelling, record: &Record) -> Value {
 
 #[test]
 fn a_full_record_has_every_field() {
-    let expected = r#"{"time":"2026-11-23T10:00:00.000042Z","request_id":"r1","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","decision":"would_refuse","reason":"expired","hint":"ask for a new key","key_id":"k_7Qm2x9","key_name":"invoices \"new\"","token_fingerprint":"00c0ffee","client_ip":"10.1.2.3","method":"PATCH","scheme":"http","host":"api.example:8080","path":"/v1/a%20b","query":"page=2&limit=9&flag","protocol":"HTTP/1.1","status":200,"grpc_status":7,"request_bytes":3,"response_bytes":18446744073709551615,"duration_us":2500,"upstream_us":1500,"upstream":"127.0.0.1:3000","user_agent":"curl/8","end":"complete","error":"none really"}"#;
+    let expected = r#"{"time":"2026-11-23T10:00:00.000042Z","request_id":"r1","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","decision":"would_refuse","reason":"expired","hint":"ask for a new key","key_id":"k_7Qm2x9","key_name":"invoices \"new\"","token_fingerprint":"00c0ffee","client_ip":"10.1.2.3","client_subject":"CN=billing,O=\"Acme\"","method":"PATCH","scheme":"http","host":"api.example:8080","path":"/v1/a%20b","query":"page=2&limit=9&flag","protocol":"HTTP/1.1","status":200,"grpc_status":7,"request_bytes":3,"response_bytes":18446744073709551615,"duration_us":2500,"upstream_us":1500,"upstream":"127.0.0.1:3000","user_agent":"curl/8","end":"complete","error":"none really"}"#;
     assert_eq!(
         String::from_utf8(line_bytes(FULL, &full())).unwrap(),
         format!("{expected}\n")

@@ -50,6 +50,9 @@ pub struct Entry<'l> {
     /// An address, or its network where only that is recorded.
     #[serde(borrow)]
     pub client_ip: Option<Text<'l>>,
+    /// The subject of the certificate that the client has shown.
+    #[serde(borrow)]
+    pub client_subject: Option<Text<'l>>,
     /// The method.
     #[serde(borrow)]
     pub method: Option<Text<'l>>,
@@ -124,6 +127,7 @@ impl<'l> Entry<'l> {
             &self.key_name,
             &self.token_fingerprint,
             &self.client_ip,
+            &self.client_subject,
             &self.method,
             &self.scheme,
             &self.host,

@@ -10,7 +10,7 @@ use crate::transactions::read::entry::Entry;
 use crate::transactions::read::entry::Text;
 
 /// The columns, in the order of `config/transaction.schema.json`.
-pub const COLUMNS: [&str; 28] = [
+pub const COLUMNS: [&str; 29] = [
     "time",
     "lost",
     "request_id",
@@ -22,6 +22,7 @@ pub const COLUMNS: [&str; 28] = [
     "key_name",
     "token_fingerprint",
     "client_ip",
+    "client_subject",
     "method",
     "scheme",
     "host",
@@ -89,6 +90,7 @@ fn cells<'e>(entry: &'e Entry<'_>) -> [Cow<'e, str>; COLUMNS.len()] {
         or_empty(entry.key_name.as_ref()),
         or_empty(entry.token_fingerprint.as_ref()),
         or_empty(entry.client_ip.as_ref()),
+        or_empty(entry.client_subject.as_ref()),
         or_empty(entry.method.as_ref()),
         or_empty(entry.scheme.as_ref()),
         or_empty(entry.host.as_ref()),
@@ -136,7 +138,7 @@ mod tests {
     fn a_line_becomes_a_row_without_formulas() {
         let line = r#"{"time":"2026-11-25T10:00:00.000000Z","request_id":"=cmd|'/c'!A1","decision":"refused","reason":"missing_key","client_ip":"10.0.0.1","method":"GET","scheme":"http","path":"/a,\"b\"","protocol":"HTTP/1.1","status":401,"request_bytes":0,"response_bytes":9,"duration_us":5,"user_agent":"@x\ny","end":"complete"}"#;
         let rows = csv_rows(&[line.to_owned(), "no line".to_owned()]);
-        let expected = "2026-11-25T10:00:00.000000Z,,'=cmd|'/c'!A1,,refused,missing_key,,,,,10.0.0.1,GET,http,,\
+        let expected = "2026-11-25T10:00:00.000000Z,,'=cmd|'/c'!A1,,refused,missing_key,,,,,10.0.0.1,,GET,http,,\
                         \"/a,\"\"b\"\"\",,HTTP/1.1,401,,0,9,5,,,\"'@x\ny\",complete,,\n";
         assert_eq!(String::from_utf8(rows).unwrap(), expected);
         let header = String::from_utf8(csv_header()).unwrap();

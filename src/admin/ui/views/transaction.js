@@ -210,6 +210,7 @@ const FIELDS = {
     (value) => html`unknown; <a href=${href('/transactions', { search: value })}>same token</a> ${code(value)}`,
   ],
   client_ip: ['Client', (value) => html`<a href=${href('/transactions', { client: value })}>${code(value)}</a>`],
+  client_subject: ['Client certificate', code],
   user_agent: ['User agent', code],
   method: ['Method', code],
   scheme: ['Scheme', (value, { protocol }) => `${value}, ${protocol}`],
