@@ -132,7 +132,7 @@ impl Access {
             guard: Guard::new(admin),
             file: AccountFile::new(data_dir),
             sessions: Sessions::new(admin.session, clock.clone()),
-            cookies: Cookies::new(admin.url.clone(), admin.session),
+            cookies: Cookies::new(admin.url.clone(), admin.tls.is_some(), admin.session),
             tokens: TokenFile::new(admin.token_file.clone()),
             slow_down: SlowDown::new(clock.clone()),
             clock,

@@ -69,6 +69,8 @@ pub(crate) enum Code {
     KeyFileShape,
     /// Somebody else is editing for too long.
     KeyFileLocked,
+    /// Files of certificates have errors.
+    CertificatesBroken,
     /// Keys that came in are no keys; `problems` says why.
     ImportRefused,
     /// Keys that came in collide with those that are there.
@@ -145,6 +147,11 @@ impl Code {
                 "The key file cannot be edited",
             ),
             Self::KeyFileLocked => ("key_file_locked", S::CONFLICT, "The key file is locked"),
+            Self::CertificatesBroken => (
+                "certificates_broken",
+                S::CONFLICT,
+                "Certificates have errors",
+            ),
             Self::ImportRefused => (
                 "import_refused",
                 S::UNPROCESSABLE_ENTITY,

@@ -33,11 +33,12 @@ use crate::admin::keys::copy::Copies;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::clock::Timestamp;
-use crate::config::Address;
 use crate::config::Config;
+use crate::config::Listen;
 use crate::health::Health;
 use crate::key::live::KeyReader;
 use crate::metrics::Metrics;
+use crate::net::tls::Certificates;
 use crate::store::reload::ReloadHandle;
 use crate::store::seal::SecretFile;
 use crate::transactions::totals::Totals;
@@ -56,7 +57,9 @@ pub struct Api {
     /// The settings.
     pub config: Arc<Config>,
     /// Where clients connect to the proxy; the ports are the real ones.
-    pub proxy: Vec<Address>,
+    pub proxy: Vec<Listen>,
+    /// What TLS is spoken with, there and here.
+    pub certificates: Certificates,
     /// The keys in force.
     pub keys: KeyReader,
     /// Edits and reloads.

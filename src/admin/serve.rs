@@ -34,6 +34,7 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
@@ -46,6 +47,10 @@ use crate::admin::places::Taken;
 use crate::admin::request::discard;
 use crate::admin::routes;
 use crate::key::token::hex;
+use crate::net::io::Socket;
+use crate::net::io::Stream;
+use crate::net::tls::HandshakeError;
+use crate::net::tls::Server;
 
 /// A few administrators and their tools.
 const CONNECTIONS_MAX: usize = 128;
@@ -167,6 +172,8 @@ async fn accept(
 
 async fn connection(socket: TcpStream, taken: Taken, with: With) {
     let _ = socket.set_nodelay(true); // without it answers are late, and still right
+    let handshake = with.shared.api.config.timeouts.handshake;
+    let server = with.shared.api.certificates.admin().cloned();
     let (progress, client) = (Arc::new(Progress::default()), taken.place().client());
     let (noted, place) = (Arc::clone(&progress), Arc::clone(taken.place()));
     let service = service_fn(move |request| {
@@ -184,12 +191,19 @@ async fn connection(socket: TcpStream, taken: Taken, with: With) {
             Ok::<_, Infallible>(response)
         }
     });
-    let serving = http1::Builder::new()
-        .keep_alive(false)
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX)
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(socket), service);
+    let serving = async {
+        let stream = match server {
+            Some(server) => timeout(handshake, secured(&server, socket)).await??,
+            None => Stream::Plain(Socket::Tcp(socket)),
+        };
+        let served = http1::Builder::new()
+            .keep_alive(false)
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_MAX)
+            .max_buf_size(BUFFER_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        Ok::<_, Broke>(served.await?)
+    };
     tokio::select! {
         served = serving => if let Err(error) = served {
             tracing::debug!(client.addr = %client, %error, "an admin connection broke");
@@ -201,6 +215,22 @@ async fn connection(socket: TcpStream, taken: Taken, with: With) {
             tracing::debug!(client.addr = %client, "an admin connection gives way");
         }
     }
+}
+
+/// Why a connection ended early.
+#[derive(Debug, thiserror::Error)]
+enum Broke {
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    #[error("a TLS handshake took longer than timeouts.handshake")]
+    Late(#[from] Elapsed),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+}
+
+async fn secured(server: &Server, socket: TcpStream) -> Result<Stream, HandshakeError> {
+    let secured = server.accept(Socket::Tcp(socket)).await?;
+    Ok(Stream::Tls(Box::new(secured.stream.into())))
 }
 
 /// The answer to one request, whatever happens on the way.

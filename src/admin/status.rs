@@ -10,9 +10,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::admin::error::ApiError;
+use crate::admin::error::Code;
 use crate::admin::keys::edit::FileProblem;
 use crate::admin::keys::edit::broken;
 use crate::admin::keys::edit::file_problems;
+use crate::admin::keys::edit::listed;
 use crate::admin::keys::json;
 use crate::admin::openapi::types;
 use crate::admin::request::Call;
@@ -24,11 +26,14 @@ use crate::audit::Action;
 use crate::clock::Timestamp;
 use crate::config;
 use crate::config::Address;
+use crate::config::Listen;
 use crate::config::Mode;
 use crate::config::Source;
 use crate::health::Cause;
 use crate::key::KeyState;
 use crate::key::table::KeyTable;
+use crate::net::tls::CertificateStatus;
+use crate::problem;
 use crate::problem::Problem;
 use crate::store::seal::SealError;
 use crate::store::seal::SecretFile;
@@ -47,7 +52,8 @@ pub(super) struct Status {
     ready: bool,
     blocked: Vec<Reason>,
     degraded: Vec<Reason>,
-    /// Where clients reach the proxy: `127.0.0.1:8080`, `unix:/run/keygate.sock`.
+    /// Where clients reach the proxy: `127.0.0.1:8080`, `https://127.0.0.1:8443`, `unix:/run/keygate.sock`. Those behind a
+    /// load balancer that speaks the PROXY protocol come last.
     proxy_addresses: Vec<String>,
     #[schema(schema_with = types::auth_mode)]
     auth_mode: &'static str,
@@ -59,6 +65,10 @@ pub(super) struct Status {
     config_file: Option<String>,
     key_file: KeyFile,
     secret_file: Secret,
+    /// The certificates in force.
+    certificates: Vec<CertificateView>,
+    /// Why their files as they are now are not in force, and what is out of date.
+    certificate_problems: Vec<FileProblem>,
     keys: Counts,
     transactions: TransactionLog,
     /// What is wrong with the files that say who may administer.
@@ -95,6 +105,22 @@ pub(super) struct KeyFile {
     problems: Vec<FileProblem>,
     /// What works and should be better.
     warnings: Vec<FileProblem>,
+}
+
+/// A certificate in force.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Certificate)]
+pub(super) struct CertificateView {
+    path: String,
+    /// Who is shown it.
+    #[schema(schema_with = types::audience)]
+    shown_to: &'static str,
+    /// The names that it is for.
+    names: Vec<String>,
+    #[schema(format = DateTime)]
+    not_before: String,
+    #[schema(format = DateTime)]
+    not_after: String,
 }
 
 /// The secret file, by its name only.
@@ -160,6 +186,7 @@ pub(super) struct Reloaded {
 /// `GET /status`.
 pub(super) async fn show(call: Call) -> Outcome {
     let reload = call.shared.api.reload.status();
+    let certificates = call.shared.api.certificates.status();
     let readiness = call.shared.api.health.readiness();
     let (table, now) = (
         call.shared.api.keys.load_full(),
@@ -191,7 +218,7 @@ pub(super) async fn show(call: Call) -> Outcome {
         ready: readiness.ready,
         blocked: reasons(readiness.blocked),
         degraded: reasons(readiness.degraded),
-        proxy_addresses: call.shared.api.proxy.iter().map(reached).collect(),
+        proxy_addresses: addresses(&call.shared.api.proxy),
         auth_mode: auth_mode(call.shared.api.config.auth.mode),
         token_source: token_source(&call.shared.api.config.auth),
         plain_http: call.shared.api.config.admin.plain_http(),
@@ -205,6 +232,8 @@ pub(super) async fn show(call: Call) -> Outcome {
             warnings: file_problems(&reload.warnings),
         },
         secret_file,
+        certificates: certificates.certificates.iter().map(certificate).collect(),
+        certificate_problems: file_problems(&certificates.problems),
         keys,
         transactions,
         access_problems: file_problems(&named(problems)),
@@ -214,22 +243,48 @@ pub(super) async fn show(call: Call) -> Outcome {
 /// `POST /reload`.
 pub(super) async fn reload(call: Call) -> Outcome {
     let reloaded = call.shared.api.reload.reload().await;
-    let detail = match &reloaded {
-        Ok(revision) => format!("revision {revision}"),
-        Err(problems) => format!("{} problems", problems.len()),
+    let certificates = call.shared.api.certificates.reload().await;
+    let detail = match (&reloaded, &certificates) {
+        (Ok(revision), Ok(())) => format!("revision {revision}"),
+        (Ok(_), Err(problems)) => format!("{} problems of certificates", problems.len()),
+        (Err(problems), _) => format!("{} problems", problems.len()),
     };
     call.note_done(Action::Reloaded, (None, None), Some(detail))
         .await;
-    match reloaded {
-        Ok(revision) => Ok(json(&Reloaded {
-            revision: revision.to_string(),
-        })),
-        Err(problems) => Err::<_, ApiError>(broken(&problems)),
+    let revision = reloaded.map_err(|problems| broken(&problems))?;
+    certificates.map_err(|problems| broken_certificates(&problems))?;
+    Ok(json(&Reloaded {
+        revision: revision.to_string(),
+    }))
+}
+
+fn broken_certificates(problems: &[Problem]) -> ApiError {
+    let why = problem::in_short(problems);
+    let detail = format!("the last good certificates stay in force: {why}");
+    ApiError::new(Code::CertificatesBroken, detail).with("problems", listed(problems))
+}
+
+fn certificate(certificate: &CertificateStatus) -> CertificateView {
+    CertificateView {
+        path: shown(&certificate.file),
+        shown_to: certificate.audience.as_str(),
+        names: certificate.names.clone(),
+        not_before: certificate.not_before.to_string(),
+        not_after: certificate.not_after.to_string(),
     }
 }
 
-fn reached(address: &Address) -> String {
-    address.reached().to_string()
+fn addresses(listeners: &[Listen]) -> Vec<String> {
+    let mut listeners: Vec<_> = listeners.iter().collect();
+    listeners.sort_by_key(|listener| listener.proxy_protocol);
+    listeners.into_iter().map(reached).collect()
+}
+
+fn reached(listener: &Listen) -> String {
+    match listener.address.reached() {
+        Address::Tcp(address) if listener.tls => format!("{}://{address}", listener.scheme()),
+        address => address.to_string(),
+    }
 }
 
 /// The words are those of `auth.mode`.

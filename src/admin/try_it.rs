@@ -16,6 +16,7 @@ use memchr::memmem;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::admin::Api;
 use crate::admin::error::ApiError;
 use crate::admin::error::Code;
 use crate::admin::keys::copy::token_of;
@@ -26,9 +27,11 @@ use crate::admin::request::Outcome;
 use crate::admin::request::no_such_key;
 use crate::admin::try_it::exchange::ANSWER_BYTES_MAX;
 use crate::admin::try_it::exchange::Exchange;
+use crate::admin::try_it::exchange::Way;
 use crate::admin::try_it::exchange::exchange;
 use crate::admin::try_it::wanted::Wanted;
 use crate::audit::Action;
+use crate::config::Listen;
 use crate::key::token::Token;
 
 /// What the proxy answered.
@@ -75,21 +78,36 @@ pub(super) async fn send(mut call: Call) -> Outcome {
     let said = format!("{} {}", wanted.method, wanted.path());
     call.note(Action::RequestTried, (None, key), Some(said))
         .await?;
-    let proxy = api.proxy.first().expect("a proxy has a listener").reached();
+    let way = way_in(api);
     let request_id = &*call.sender.request_id;
     let request = wanted.request(
-        &proxy,
+        &way.address,
         api.config.auth.first_source(),
         token.as_ref(),
         request_id,
     )?;
     let begun = api.clock.now();
-    let mut exchange = exchange(&proxy, request).await?;
+    let mut exchange = exchange(&way, request).await?;
     let taken = api.clock.now().duration_since(begun);
     if let Some(token) = &token {
         exchange.hide(token);
     }
     Ok(json(&shown(exchange, taken, request_id)))
+}
+
+/// The listener that asks least of us: no header of the PROXY protocol, and no certificate.
+fn way_in(api: &Api) -> Way {
+    let client = api.config.tls.as_ref().and_then(|tls| tls.client.as_ref());
+    let required = client.is_some_and(|client| client.required);
+    let asks = |listener: &&Listen| (listener.proxy_protocol, listener.tls && required);
+    let listener = api.proxy.iter().min_by_key(asks);
+    let listener = listener.expect("a proxy has a listener");
+    let tls = api.certificates.clients().filter(|_| listener.tls);
+    Way {
+        address: listener.address.reached(),
+        proxy_protocol: listener.proxy_protocol,
+        tls: tls.cloned(),
+    }
 }
 
 fn shown(exchange: Exchange, taken: Duration, request_id: &str) -> Answer {

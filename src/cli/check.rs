@@ -10,9 +10,12 @@ use std::process::ExitCode;
 use crate::cli::WRONG;
 use crate::cli::environment;
 use crate::cli::print;
+use crate::clock::Clock;
 use crate::config;
+use crate::config::Config;
 use crate::config::Inspection;
 use crate::config::Overrides;
+use crate::net::tls;
 use crate::problem::Problem;
 use crate::store::reload;
 
@@ -70,12 +73,25 @@ impl Report {
         } = config::inspect(&overrides, environment());
         self.checked.extend(file);
         match result {
-            Ok(loaded) => self.warnings.extend(loaded.warnings),
+            Ok(loaded) => {
+                self.warnings.extend(loaded.warnings);
+                self.certificates(&loaded.config);
+            }
             Err(problems) => self.problems.extend(problems),
         }
         // The default file is made when keygate starts.
         if keys.configured || keys.file.exists() {
             self.keys(&keys.file);
+        }
+    }
+
+    /// Read as at the start of `run`.
+    fn certificates(&mut self, config: &Config) {
+        let wanted = tls::Wanted::of(config);
+        self.checked.extend(wanted.files().map(Path::to_owned));
+        match tls::load(wanted, &Clock::system()) {
+            Ok(certificates) => self.warnings.extend(certificates.warnings()),
+            Err(problems) => self.problems.extend(problems),
         }
     }
 

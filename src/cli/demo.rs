@@ -108,7 +108,7 @@ fn config(file: PathBuf) -> Result<Config, ExitCode> {
 
 /// The first screen; returns what is said again when it has scrolled away.
 fn introduce(running: &Running, tokens: &Tokens, wizard: Option<&Secret>) -> String {
-    let url = running.addresses().first().map(url).unwrap_or_default();
+    let url = running.listeners().first().map(url).unwrap_or_default();
     print::note(format_args!("listening on {url}"));
     let mut look = String::new();
     if let Some(telemetry) = running.telemetry() {

@@ -211,15 +211,15 @@ fn conclude(config: &Config, desk: &Desk, key: Option<&(String, Token)>) {
 
 /// A curl that passes, wherever the token goes.
 fn curl(config: &Config, token: &str) -> String {
-    let address = config
+    let listener = config
         .listen
         .first()
         .expect("a configuration has a listener");
-    let (socket, base) = match address.address.reached() {
-        Address::Tcp(address) => (String::new(), format!("http://{address}")),
+    let (socket, base) = match listener.address.reached() {
+        Address::Tcp(at) => (String::new(), format!("{}://{at}", listener.scheme())),
         Address::Unix(path) => (
             format!("--unix-socket {} ", path.display()),
-            "http://localhost".to_owned(),
+            format!("{}://localhost", listener.scheme()),
         ),
     };
     match config.auth.first_source() {

@@ -14,6 +14,7 @@ use crate::cli::print;
 use crate::config;
 use crate::config::Address;
 use crate::config::Config;
+use crate::config::Listen;
 use crate::config::Loaded;
 use crate::config::LogFormat;
 use crate::config::Overrides;
@@ -50,11 +51,12 @@ pub(super) fn run(overrides: &Overrides) -> ExitCode {
         Ok(running) => running,
         Err(code) => return code,
     };
-    for address in running.addresses() {
-        speaker.say(format_args!("listening on {}", url(address)));
+    for listener in running.listeners() {
+        speaker.say(format_args!("listening on {}", url(listener)));
     }
     if let Some(admin) = running.admin() {
-        speaker.say(format_args!("admin API on http://{admin}"));
+        let scheme = administered.admin.scheme();
+        speaker.say(format_args!("admin API on {scheme}://{admin}"));
         if administered.admin.url.is_some() {
             let url = access::browser_url(&administered.admin, admin);
             speaker.say(format_args!("  in a browser: {url}"));
@@ -124,10 +126,10 @@ pub(super) fn wait(running: Running) -> ExitCode {
 }
 
 /// The address as a client would write it.
-pub(super) fn url(address: &Address) -> String {
-    match address {
-        Address::Tcp(address) => format!("http://{address}"),
-        Address::Unix(_) => address.to_string(),
+pub(super) fn url(listener: &Listen) -> String {
+    match &listener.address {
+        Address::Tcp(address) => format!("{}://{address}", listener.scheme()),
+        Address::Unix(_) => listener.address.to_string(),
     }
 }
 

@@ -44,7 +44,7 @@ use crate::net::tls::pem::Shown;
 use crate::net::tls::sessions::Sessions;
 
 /// What is spoken to clients of the proxy, in the order in which it is preferred (RFC 7301).
-pub const ALPN: &[&[u8]] = &[b"http/1.1"];
+pub const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
 /// What is spoken on the admin listener.
 const ALPN_ADMIN: &[&[u8]] = &[b"http/1.1"];
 

@@ -19,6 +19,8 @@ use crate::net::listen::Place;
 use crate::net::listen::Registered;
 use crate::net::per_client::Counted;
 use crate::net::proxy_protocol;
+use crate::net::tls::HandshakeError;
+use crate::net::tls::Secured;
 use crate::net::watchdog::Watched;
 use crate::peer::Peer;
 use crate::proxy::forwarded;
@@ -91,21 +93,14 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, accepted: Accepted) {
             return tracing::debug!(client.addr = %peer, %error, "a connection did not begin");
         }
     };
-    let opened = if !opening.tls {
-        Ok(Opened {
-            stream: Stream::Plain(socket),
-            peer,
-            client_subject: None,
-        })
+    let secured = if opening.tls {
+        // Boxed: a handshake is large, and most connections have none.
+        Box::pin(secured(&worker, &watched, socket)).await
     } else {
-        within(&worker, &watched, begin(socket, peer, opening)).await
+        Ok((Stream::Plain(socket), None))
     };
-    let Opened {
-        stream,
-        peer,
-        client_subject,
-    } = match opened {
-        Ok(opened) => opened,
+    let (stream, client_subject) = match secured {
+        Ok(secured) => secured,
         Err(error) => {
             return tracing::debug!(client.addr = %peer, %error, "a connection did not begin");
         }
@@ -188,22 +183,31 @@ fn count(worker: &Worker, peer: &Peer) -> io::Result<Option<Counted>> {
     })
 }
 
-/// A connection on which HTTP can begin.
-struct Opened {
-    stream: Stream,
-    /// Who connected; behind a PROXY header, who that says.
-    peer: Peer,
-    /// The subject of the certificate that the client has shown.
-    client_subject: Option<Arc<str>>,
-}
-
-/// What comes before HTTP.
-async fn begin(socket: Socket, peer: Peer, _opening: Opening) -> io::Result<Opened> {
-    Ok(Opened {
-        stream: Stream::Plain(socket),
-        peer,
-        client_subject: None,
-    })
+/// The connection under TLS, and the subject of the certificate that the client has shown.
+async fn secured(
+    worker: &Worker,
+    watched: &Arc<Watched>,
+    socket: Socket,
+) -> io::Result<(Stream, Option<Arc<str>>)> {
+    let server = worker.tls.as_ref();
+    let server = server.expect("no listener speaks TLS without a certificate");
+    let handshake = async {
+        server.accept(socket).await.map_err(|error| match error {
+            HandshakeError::Unbegun => io::Error::new(io::ErrorKind::ConnectionAborted, error),
+            HandshakeError::Failed(_) => io::Error::other(error),
+        })
+    };
+    let secured = within(worker, watched, handshake).await;
+    let Secured {
+        stream,
+        client_subject,
+    } = secured.inspect_err(|error| {
+        // Load balancers look whether somebody listens, and say nothing.
+        if error.kind() != io::ErrorKind::ConnectionAborted {
+            worker.metrics.protocol_error(ProtocolError::TlsHandshake);
+        }
+    })?;
+    Ok((Stream::Tls(Box::new(stream.into())), client_subject))
 }
 
 /// Waits for what comes before HTTP for as long as `timeouts.handshake` allows, and in a drain not much longer than for

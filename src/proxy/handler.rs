@@ -204,6 +204,9 @@ fn open(worker: &Worker, lane: &Lane, parts: &Parts, about: &About) -> Transacti
     let started = worker.watchdog.clock().read();
     let mut record = Record::begin(started, worker.clock.wall(), about.request_id.clone());
     record.client = lane.connection.peer.ip();
+    record
+        .client_subject
+        .clone_from(&lane.connection.client_subject);
     record.method = Some(about.method.clone());
     record.protocol = match parts.version {
         _ if lane.is_http2() => "HTTP/2",

@@ -29,6 +29,7 @@ use crate::key::token::Digest;
 use crate::metrics::WorkerMetrics;
 use crate::net::listen::Accepted;
 use crate::net::per_client::PerClient;
+use crate::net::tls;
 use crate::net::watchdog::CoarseClock;
 use crate::net::watchdog::SWEEP;
 use crate::net::watchdog::Watchdog;
@@ -64,6 +65,8 @@ pub(crate) struct Setup {
     pub(crate) policy: Arc<Policy>,
     /// The published key table.
     pub(crate) keys: KeyReader,
+    /// What listeners that speak TLS do it with.
+    pub(crate) tls: Option<tls::Server>,
     /// Where the upstream is.
     pub(crate) destination: Destination,
     /// The `Host` that it sees.
@@ -88,6 +91,7 @@ pub(crate) struct Worker {
     pub(crate) policy: Arc<Policy>,
     pub(crate) host: HostRule,
     pub(crate) keys: KeyReader,
+    pub(crate) tls: Option<tls::Server>,
     pub(crate) upstream: Rc<Upstream>,
     pub(crate) clients: Option<Arc<PerClient>>,
     /// Present where their number is limited.
@@ -188,6 +192,7 @@ impl Worker {
             config,
             policy,
             keys,
+            tls,
             destination,
             host,
             clients,
@@ -216,6 +221,7 @@ impl Worker {
             host,
             policy,
             keys,
+            tls,
             upstream: Rc::new(upstream),
             clients,
             in_flight: most.map(|most| Rc::new(InFlight::new(most, in_flight))),

@@ -22,6 +22,7 @@ use crate::health::Health;
 use crate::key::live::KeyReader;
 use crate::metrics::Metrics;
 use crate::net::listen::Listener;
+use crate::net::tls;
 use crate::proxy::Resolver;
 use crate::server::restart::Restart;
 use crate::server::stop::Asked;
@@ -44,6 +45,8 @@ pub(super) struct Control {
     pub(super) resolver: Option<Resolver>,
     pub(super) reloader: Reloader,
     pub(super) reload: ReloadHandle,
+    pub(super) follower: tls::Follower,
+    pub(super) certificates: tls::Certificates,
     pub(super) reopen: Box<dyn Fn() + Send + Sync>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
@@ -92,6 +95,7 @@ impl Control {
             stop: Arc::clone(&stop),
             reopen: self.reopen,
             reload: self.reload,
+            certificates: self.certificates,
             look: asked,
         };
         let stopping = Stopping {
@@ -111,13 +115,14 @@ impl Control {
                 Box::new(move || stop.notify_one())
             },
         };
-        let reloader = self.reloader;
+        let (reloader, follower) = (self.reloader, self.follower);
         let serve = telemetry.map(|listener| telemetry::serve(listener, about));
         thread::Builder::new()
             .name("keygate-control".to_owned())
             .spawn(move || {
                 runtime.block_on(async move {
                     tokio::spawn(reloader.run());
+                    tokio::spawn(follower.run());
                     tokio::spawn(orders.obey(signals));
                     if let Some(restart) = restart {
                         tokio::spawn(restart.run());
@@ -142,6 +147,7 @@ struct Orders {
     stop: Arc<Notify>,
     reopen: Box<dyn Fn() + Send + Sync>,
     reload: ReloadHandle,
+    certificates: tls::Certificates,
     /// To look at the configuration again.
     look: Arc<Notify>,
 }
@@ -159,9 +165,10 @@ impl Orders {
                 }
                 Asked::Reload => {
                     self.look.notify_one();
-                    let reload = self.reload.clone();
-                    // Its outcome is logged where it happens; a slow one does not keep the next signal waiting.
+                    let (reload, certificates) = (self.reload.clone(), self.certificates.clone());
+                    // Outcomes are logged where they happen; a slow one does not keep the next signal waiting.
                     tokio::spawn(async move { drop(reload.reload().await) });
+                    tokio::spawn(async move { drop(certificates.reload().await) });
                 }
                 Asked::Reopen => (self.reopen)(),
             }

@@ -22,6 +22,7 @@ use crate::net::listen::HandOut;
 use crate::net::listen::Listener;
 use crate::net::listen::Room;
 use crate::net::per_client::PerClient;
+use crate::net::tls;
 use crate::proxy;
 use crate::proxy::Destination;
 use crate::proxy::HostRule;
@@ -37,6 +38,8 @@ pub(super) struct DataPlane {
     pub(super) config: Arc<Config>,
     pub(super) policy: Arc<Policy>,
     pub(super) keys: KeyReader,
+    /// What listeners that speak TLS do it with.
+    pub(super) tls: Option<tls::Server>,
     pub(super) destination: Destination,
     pub(super) host: HostRule,
     pub(super) room: Arc<Room>,
@@ -72,6 +75,7 @@ impl DataPlane {
                 config: Arc::clone(&self.config),
                 policy: Arc::clone(&self.policy),
                 keys: self.keys.clone(),
+                tls: self.tls.clone(),
                 destination: self.destination.clone(),
                 host: self.host.clone(),
                 clients: clients.clone(),

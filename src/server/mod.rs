@@ -36,6 +36,7 @@ use crate::auth::PolicyError;
 use crate::clock::Clock;
 use crate::config::Address;
 use crate::config::Config;
+use crate::config::Listen;
 use crate::config::Provenance;
 use crate::drain;
 use crate::health::Health;
@@ -45,6 +46,7 @@ use crate::net::listen;
 use crate::net::listen::ListenError;
 use crate::net::listen::Listener;
 use crate::net::listen::Room;
+use crate::net::tls;
 use crate::problem::Problem;
 use crate::proxy;
 use crate::proxy::HostRule;
@@ -186,7 +188,7 @@ impl From<Vec<Problem>> for StartError {
 /// A running gate.
 #[derive(Debug)]
 pub struct Running {
-    addresses: Vec<Address>,
+    listeners: Vec<Listen>,
     admin: Option<SocketAddr>,
     telemetry: Option<SocketAddr>,
     keys_file: PathBuf,
@@ -201,8 +203,8 @@ pub struct Running {
 impl Running {
     /// Where clients connect; the ports are the real ones.
     #[must_use]
-    pub fn addresses(&self) -> &[Address] {
-        &self.addresses
+    pub fn listeners(&self) -> &[Listen] {
+        &self.listeners
     }
 
     /// Where the admin API is.
@@ -267,15 +269,18 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let host = HostRule::new(&config.upstream).ok_or(StartError::UpstreamHost)?;
     let data_dir = DataDir::lock(&config.data_dir)?;
     let initial = reload::load_initial(&config.keys.file, config.keys.configured)?;
+    let certificates = tls::load(tls::Wanted::of(&config), &clock)?;
     let listeners = config
         .listen
         .iter()
         .map(Listener::bind_for)
         .collect::<Result<Vec<_>, _>>()?;
-    let addresses: Vec<Address> = listeners
-        .iter()
-        .map(|listener| listener.address().clone())
-        .collect();
+    let bound = listeners.iter().zip(&config.listen);
+    let bound = bound.map(|(listener, wanted)| Listen {
+        address: listener.address().clone(),
+        ..wanted.clone()
+    });
+    let bound: Vec<_> = bound.collect();
     let admin = config
         .admin
         .enabled
@@ -307,6 +312,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         Arc::clone(&health),
         clock.clone(),
     );
+    let (follower, certificates) = certificates.follow(Arc::clone(&metrics), Arc::clone(&health));
     log.rebuild(reader.clone());
     let reloader = reloader.observed_by(audit_hand_edits(
         config.keys.file.clone(),
@@ -315,7 +321,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     ));
     let api = admin::Api {
         config: Arc::clone(&config),
-        proxy: addresses.clone(),
+        proxy: bound.clone(),
+        certificates: certificates.clone(),
         keys: reader.clone(),
         reload: reload.clone(),
         secret,
@@ -338,6 +345,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         resolver,
         reloader,
         reload,
+        follower,
+        certificates: certificates.clone(),
         reopen: Box::new(log.reopener()),
         metrics: Arc::clone(&metrics),
         health: Arc::clone(&health),
@@ -356,6 +365,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         config: Arc::clone(&config),
         policy,
         keys: reader,
+        tls: certificates.clients().cloned(),
         destination,
         host,
         metrics,
@@ -370,7 +380,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         .inspect_err(|_| stop.notify_one())?;
     let keys_file = config.keys.file.clone();
     Ok(Running {
-        addresses,
+        listeners: bound,
         admin: admin_address,
         telemetry: telemetry_address,
         keys_file,

@@ -41,7 +41,11 @@ impl InProcess {
             },
         )
         .unwrap();
-        let Some(Address::Tcp(address)) = running.addresses().first().cloned() else {
+        let Some(Address::Tcp(address)) = running
+            .listeners()
+            .first()
+            .map(|listener| listener.address.clone())
+        else {
             panic!("no TCP address")
         };
         Self {

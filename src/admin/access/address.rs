@@ -12,7 +12,7 @@ pub(crate) fn browser_url(admin: &config::Admin, listen: SocketAddr) -> String {
             let scheme = if url.secure { "https" } else { "http" };
             format!("{scheme}://{}{}", url.authority, url.path)
         }
-        None => format!("http://{}/", config::reached(listen)),
+        None => format!("{}://{}/", admin.scheme(), config::reached(listen)),
     }
 }
 

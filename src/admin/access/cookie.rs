@@ -29,6 +29,8 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) struct Cookies {
     url: Option<AdminUrl>,
+    /// Whether the listener itself speaks TLS.
+    tls: bool,
     lifetime: Duration,
 }
 
@@ -56,8 +58,8 @@ pub(crate) fn find(headers: &HeaderMap) -> Found {
 }
 
 impl Cookies {
-    pub(crate) const fn new(url: Option<AdminUrl>, lifetime: Duration) -> Self {
-        Self { url, lifetime }
+    pub(crate) const fn new(url: Option<AdminUrl>, tls: bool, lifetime: Duration) -> Self {
+        Self { url, tls, lifetime }
     }
 
     /// The values of `Set-Cookie` that keep the session: the cookie, and the end of one on the other path.
@@ -71,7 +73,7 @@ impl Cookies {
     }
 
     fn values(&self, headers: &HeaderMap, id: &str, seconds: u64) -> Vec<HeaderValue> {
-        let (mut path, mut secure, mut other_path) = ("/", false, None);
+        let (mut path, mut secure, mut other_path) = ("/", self.tls, None);
         if let Some(url) = &self.url {
             other_path = (url.path != "/").then_some(&*url.path);
             if is_seen(url, headers) {
@@ -176,46 +178,60 @@ mod tests {
         let end_below = "keygate_session=; Path=/k/; Max-Age=0; HttpOnly; SameSite=Strict";
         let end_root = "keygate_session=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict";
         type Fields<'a> = &'a [(&'static str, &'a str)];
-        for (name, url, fields, expected) in [
-            ("no url", None, &local as Fields<'_>, vec![plain]),
+        for (name, url, tls, fields, expected) in [
+            ("no url", None, false, &local as Fields<'_>, vec![plain]),
+            ("TLS of our own", None, true, &local, vec![secure]),
+            (
+                "TLS of our own, past the proxy",
+                Some(url(true, "/")),
+                true,
+                &local,
+                vec![secure],
+            ),
             (
                 "url, past the proxy",
                 Some(url(true, "/")),
+                false,
                 &local,
                 vec![plain],
             ),
             (
                 "url, through the proxy",
                 Some(url(true, "/")),
+                false,
                 &proxied,
                 vec![secure],
             ),
             (
                 "no origin",
                 Some(url(true, "/")),
+                false,
                 &[("host", "OPS.example")],
                 vec![secure],
             ),
             (
                 "a plain url",
                 Some(url(false, "/")),
+                false,
                 &[("host", "ops.example")],
                 vec![plain],
             ),
             (
                 "a path",
                 Some(url(true, "/k/")),
+                false,
                 &proxied,
                 vec![below, end_root],
             ),
             (
                 "past the path",
                 Some(url(true, "/k/")),
+                false,
                 &local,
                 vec![plain, end_below],
             ),
         ] {
-            let cookies = Cookies::new(url, Duration::from_secs(60));
+            let cookies = Cookies::new(url, tls, Duration::from_secs(60));
             let set = cookies.set(&headers(fields), &Secret::new("ID".to_owned()));
             assert_eq!(set, expected, "{name}");
             assert!(set.iter().all(HeaderValue::is_sensitive), "{name}");
@@ -224,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_session_ends_its_cookie() {
-        let cookies = Cookies::new(None, Duration::from_secs(60));
+        let cookies = Cookies::new(None, false, Duration::from_secs(60));
         assert_eq!(
             cookies.clear(&HeaderMap::new()),
             ["keygate_session=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"]

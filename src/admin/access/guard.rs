@@ -4,7 +4,7 @@
 //! - **Host**, on every request, against DNS rebinding: a page at `http://evil.example:8018` makes its own name resolve
 //!   to 127.0.0.1, and is then of one origin with keygate. It cannot change the name in `Host`. So names must be known:
 //!   loopback's own, and that of `admin.url`. An address cannot be made to resolve to another one: where everybody may
-//!   come in plain HTTP (`allow_plain_http` on a wildcard listener, no `url`), any address passes and no name.
+//!   come (a wildcard listener with TLS or `allow_plain_http`, no `url`), any address passes and no name.
 //! - **Origin and Sec-Fetch-Site**, on every change, against cross-site requests: a form or a `fetch` of another site,
 //!   or of another port of this machine, which SameSite does not tell apart, is sent with the session's cookie. The
 //!   browser says where it comes from, and pages cannot change that. Clients that are no browsers send neither.
@@ -33,6 +33,8 @@ pub(crate) struct Guard {
     /// `https` or `http`, and the authority, of `admin.url`.
     url: Option<(&'static str, String)>,
     listen: IpAddr,
+    /// What the listener itself speaks.
+    scheme: &'static str,
     /// Whoever can reach the listener may come, by its address.
     any_address: bool,
 }
@@ -45,7 +47,10 @@ impl Guard {
         });
         let listen = admin.listen.ip().to_canonical();
         Self {
-            any_address: listen.is_unspecified() && admin.allow_plain_http && url.is_none(),
+            any_address: listen.is_unspecified()
+                && (admin.tls.is_some() || admin.allow_plain_http)
+                && url.is_none(),
+            scheme: admin.scheme(),
             url,
             listen,
         }
@@ -64,9 +69,10 @@ impl Guard {
             return Ok(());
         }
         refused(&format!(
-            "{} is not a name of keygate's: open it as http://127.0.0.1 or http://localhost with its port, or set \
-             admin.url to the address in the browser",
-            authority.text
+            "{} is not a name of keygate's: open it as {scheme}://127.0.0.1 or {scheme}://localhost with its port, \
+             or set admin.url to the address in the browser",
+            authority.text,
+            scheme = self.scheme
         ))
     }
 
@@ -119,8 +125,8 @@ impl Guard {
         Ok(())
     }
 
-    /// `admin.url`'s own; or the one that `Host` names, without TLS, which keygate itself does not speak. A page in
-    /// plain HTTP at the host of an https `url` is not ours: whoever sits on the network can write it.
+    /// `admin.url`'s own; or the one that `Host` names, with TLS or without, as the listener itself speaks. A page in
+    /// plain HTTP at the host of an https `url` or listener is not ours: whoever sits on the network can write it.
     fn is_our_origin(&self, origin: &HeaderValue, headers: &HeaderMap) -> bool {
         let Ok(origin) = origin.to_str() else {
             return false;
@@ -137,7 +143,7 @@ impl Guard {
         let Some(host) = only(headers, HOST).and_then(Authority::parse) else {
             return false;
         };
-        !self.is_url(&host) && scheme == "http" && host.without_port_of("http") == authority
+        !self.is_url(&host) && scheme == self.scheme && host.without_port_of(scheme) == authority
     }
 }
 

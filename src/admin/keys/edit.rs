@@ -198,6 +198,6 @@ pub(in crate::admin) fn file_problems(problems: &[Problem]) -> Vec<FileProblem> 
 }
 
 /// The same, as a member of a problem.
-pub(super) fn listed(problems: &[Problem]) -> Value {
+pub(in crate::admin) fn listed(problems: &[Problem]) -> Value {
     serde_json::to_value(file_problems(problems)).expect("texts and numbers can be written")
 }

@@ -281,7 +281,7 @@ fn done(path: &str) -> Operation {
             .codes(TRY),
         "/reload" => Operation::new("reload")
             .answer(Answer::json(200, "Reloaded", "The revision in force"))
-            .codes(&[Code::KeyFileBroken]),
+            .codes(&[Code::KeyFileBroken, Code::CertificatesBroken]),
         _ => unreachable!("every row is described"),
     }
 }

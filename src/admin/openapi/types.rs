@@ -15,6 +15,7 @@ use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::Type;
 
 use crate::key::KeyState;
+use crate::net::tls::Audience;
 use crate::transactions::read::Outcome;
 use crate::transactions::read::Step;
 
@@ -361,6 +362,11 @@ pub(in crate::admin) fn source_kind() -> Object {
 
 pub(in crate::admin) fn secret_state() -> Object {
     words(["ok", "missing", "unreadable", "malformed"])
+}
+
+/// Who is shown a certificate.
+pub(in crate::admin) fn audience() -> Object {
+    words([Audience::Clients, Audience::Admin].map(Audience::as_str))
 }
 
 fn action() -> Object {

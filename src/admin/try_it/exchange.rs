@@ -12,8 +12,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
@@ -25,6 +24,10 @@ use crate::admin::try_it::pairs;
 use crate::admin::try_it::unreachable;
 use crate::config::Address;
 use crate::key::token::TOKEN_CHARS_MAX;
+use crate::net::io::Socket;
+use crate::net::io::Stream;
+use crate::net::tls;
+use crate::net::tls::Server;
 
 /// For all of it. The admin's own connection is patient with a request that is being worked on.
 const TIME_MAX: Duration = Duration::from_secs(30);
@@ -32,6 +35,18 @@ const TIME_MAX: Duration = Duration::from_secs(30);
 pub(super) const ANSWER_BYTES_MAX: usize = 256 << 10;
 /// And so much is read: a token that is cut where showing ends would not be found, and hidden, without its end.
 const READ_BYTES_MAX: usize = ANSWER_BYTES_MAX + 3 * TOKEN_CHARS_MAX;
+
+/// How to reach the proxy.
+pub(super) struct Way {
+    pub(super) address: Address,
+    /// The listener takes nobody without a header of the PROXY protocol.
+    pub(super) proxy_protocol: bool,
+    /// What the listener speaks TLS with, where it does.
+    pub(super) tls: Option<Server>,
+}
+
+/// Says nothing but that there is nothing to say: the socket's own address counts.
+const PROXY_HEADER: &[u8] = b"PROXY UNKNOWN\r\n";
 
 /// What came back.
 pub(super) struct Exchange {
@@ -47,13 +62,13 @@ pub(super) struct Exchange {
 /// # Errors
 /// `proxy_unreachable`, `proxy_timeout`: there is no answer.
 pub(super) async fn exchange(
-    proxy: &Address,
+    way: &Way,
     request: Request<Full<Bytes>>,
 ) -> Result<Exchange, ApiError> {
     let mut connections = JoinSet::new(); // cut when it is dropped
     let mut late = pin!(sleep(TIME_MAX));
     let response = tokio::select! {
-        response = sent(proxy, request, &mut connections) => response?,
+        response = sent(way, request, &mut connections) => response?,
         () = &mut late => {
             let detail = format!("the proxy has not answered in {} seconds", TIME_MAX.as_secs());
             return Err(ApiError::new(Code::ProxyTimeout, detail));
@@ -74,31 +89,38 @@ pub(super) async fn exchange(
 }
 
 async fn sent(
-    proxy: &Address,
+    way: &Way,
     request: Request<Full<Bytes>>,
     connections: &mut JoinSet<()>,
 ) -> Result<hyper::Response<Incoming>, ApiError> {
+    let proxy = &way.address;
     let no_way =
         |error: io::Error| unreachable(format!("cannot connect to the proxy at {proxy}: {error}"));
-    match proxy {
-        Address::Tcp(address) => {
-            let socket = TcpStream::connect(address).await.map_err(no_way)?;
-            asked(socket, request, connections).await
-        }
-        Address::Unix(path) => {
-            let socket = UnixStream::connect(path).await.map_err(no_way)?;
-            asked(socket, request, connections).await
-        }
+    let socket = match proxy {
+        Address::Tcp(address) => TcpStream::connect(address).await.map(Socket::Tcp),
+        Address::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
+    };
+    let mut socket = socket.map_err(no_way)?;
+    if way.proxy_protocol {
+        socket.write_all(PROXY_HEADER).await.map_err(no_way)?;
     }
-    .map_err(|error| unreachable(format!("the proxy at {proxy} broke off: {error}")))
+    let stream = match &way.tls {
+        None => Stream::Plain(socket),
+        Some(server) => Stream::Tls(Box::new(
+            tls::to_own(server, socket).await.map_err(no_way)?.into(),
+        )),
+    };
+    asked(stream, request, connections)
+        .await
+        .map_err(|error| unreachable(format!("the proxy at {proxy} broke off: {error}")))
 }
 
 async fn asked(
-    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stream: Stream,
     request: Request<Full<Bytes>>,
     connections: &mut JoinSet<()>,
 ) -> Result<hyper::Response<Incoming>, hyper::Error> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     connections.spawn(async { drop(connection.await) }); // what breaks it is told to whoever reads
     sender.send_request(request).await
 }

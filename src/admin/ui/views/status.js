@@ -38,6 +38,7 @@ export default function Status() {
             <${Config} now=${now} />
             <${KeyFile} now=${now} last=${reloads.data} />
             <${SecretFile} secret=${now.secret_file} />
+            <${Certificates} certificates=${now.certificates} problems=${now.certificate_problems} />
           </div>
           <div>
             <${Transactions} log=${now.transactions} />
@@ -85,9 +86,9 @@ function ReloadNow({ onDone }) {
 /** What somebody should look at, before all else. @param {{now: any}} props */
 function Health({ now }) {
   const { ready, blocked = [], access_problems: access = [] } = now;
-  // A broken key file is told below, with all its places.
-  const told = now.key_file.problems.length > 0;
-  const degraded = (now.degraded ?? []).filter((/** @type {Given} */ { cause }) => !(told && cause === 'keys'));
+  // What is wrong with keys and certificates is told below, with all its places.
+  const told = [now.key_file.problems.length > 0 && 'keys', now.certificate_problems.length > 0 && 'certificates'];
+  const degraded = (now.degraded ?? []).filter((/** @type {Given} */ { cause }) => !told.includes(cause));
   return html`
     ${!ready &&
     html`<${Banner} kind="danger"><strong>Not ready</strong>${blocked.map(reason)}<//>`}
@@ -219,6 +220,35 @@ function SecretFile({ secret }) {
         <dt>For</dt><dd>sealing the copies of tokens, so that Copy works</dd>
         ${secret.detail && html`<dt>Detail</dt><dd class="bad">${secret.detail}</dd>`}
       </dl>
+    <//>
+  `;
+}
+
+/** @type {Record<string, string>} */
+const SHOWN_TO = { clients: 'to clients', admin: 'to administrators' };
+
+/** @param {{certificates: any[], problems: any[]}} props */
+function Certificates({ certificates, problems }) {
+  if (certificates.length === 0) return null;
+  return html`
+    <${Part} title="Certificates" badge=${problems.length > 0 ? badge('bad', 'errors') : badge('ok', 'in force')}>
+      ${problems.length > 0 &&
+      html`
+        <${Banner} kind="danger">
+          <strong>What is shown stays as it is below until this is corrected</strong>
+          <${FileProblems} problems=${problems} />
+        <//>
+      `}
+      ${certificates.map(
+        (/** @type {any} */ { path, shown_to: to, names, not_after: end }) => html`
+          <dl class="facts" key=${to + path}>
+            <dt>File</dt><dd>${copied(path)}</dd>
+            <dt>Shown</dt><dd>${SHOWN_TO[to] ?? to}</dd>
+            <dt>Names</dt><dd>${names.length > 0 ? names.join(', ') : 'none: only where no other fits'}</dd>
+            <dt>Ends</dt><dd><${Time} value=${end} full /></dd>
+          </dl>
+        `,
+      )}
     <//>
   `;
 }
