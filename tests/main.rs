@@ -34,6 +34,7 @@ mod revocation;
 mod shutdown;
 mod soak;
 mod store;
+mod tls;
 mod transactions;
 mod transactions_cli;
 mod upgrade;

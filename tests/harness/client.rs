@@ -42,9 +42,14 @@ impl Client {
         stream.set_nodelay(true)?;
         let wire = Wire::Tcp(stream);
         wire.set_write_timeout(SOON)?;
-        Ok(Self {
+        Ok(Self::over(wire))
+    }
+
+    /// Over what is connected already.
+    pub(crate) fn over(wire: Wire) -> Self {
+        Self {
             reader: Reader::new(wire),
-        })
+        }
     }
 
     /// Connects over TCP from one of this machine's own addresses.

@@ -100,9 +100,9 @@ impl Keygate {
         });
         assert!(started, "keygate ended at once: {:?}", keygate.exited);
         let log = keygate.whole_log_lines();
-        keygate.addresses = addresses(&log, "listening on http://");
-        keygate.telemetry = addresses(&log, "telemetry on http://").first().copied();
-        keygate.admin_api = addresses(&log, "admin API on http://").first().copied();
+        keygate.addresses = addresses(&log, "listening on ");
+        keygate.telemetry = addresses(&log, "telemetry on ").first().copied();
+        keygate.admin_api = addresses(&log, "admin API on ").first().copied();
         keygate
     }
 
@@ -442,6 +442,9 @@ fn addresses(log: &str, prefix: &str) -> Vec<SocketAddr> {
     log.match_indices(prefix)
         .filter_map(|(at, _)| {
             let rest = &log[at + prefix.len()..];
+            let rest = rest
+                .strip_prefix("http://")
+                .or(rest.strip_prefix("https://"))?;
             let end = rest.find(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c));
             rest[..end.unwrap_or(rest.len())].parse().ok()
         })

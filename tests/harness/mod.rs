@@ -15,6 +15,7 @@ pub(crate) mod requests;
 pub(crate) mod schema;
 pub(crate) mod setup;
 pub(crate) mod terminal;
+pub(crate) mod tls;
 pub(crate) mod upstream;
 pub(crate) mod wire;
 

@@ -10,6 +10,9 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 use std::time::Instant;
 
+use rustls::ClientConnection;
+use rustls::StreamOwned;
+
 use crate::harness::message::Head;
 
 /// A connected socket.
@@ -17,6 +20,8 @@ use crate::harness::message::Head;
 pub(crate) enum Wire {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// Under TLS, as the client.
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 impl Wire {
@@ -24,13 +29,16 @@ impl Wire {
         Ok(match self {
             Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
             Self::Unix(stream) => Self::Unix(stream.try_clone()?),
+            Self::Tls(_) => return Err(io::ErrorKind::Unsupported.into()),
         })
     }
 
+    /// Under TLS without a word to the other side.
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(how),
             Self::Unix(stream) => stream.shutdown(how),
+            Self::Tls(stream) => stream.sock.shutdown(how),
         }
     }
 
@@ -39,6 +47,7 @@ impl Wire {
         match self {
             Self::Tcp(stream) => stream.set_read_timeout(timeout),
             Self::Unix(stream) => stream.set_read_timeout(timeout),
+            Self::Tls(stream) => stream.sock.set_read_timeout(timeout),
         }
     }
 
@@ -46,14 +55,18 @@ impl Wire {
         match self {
             Self::Tcp(stream) => stream.set_write_timeout(Some(timeout)),
             Self::Unix(stream) => stream.set_write_timeout(Some(timeout)),
+            Self::Tls(stream) => stream.sock.set_write_timeout(Some(timeout)),
         }
     }
 
     /// Makes the close of this socket a TCP reset.
     pub(crate) fn reset_on_close(&self) {
-        if let Self::Tcp(stream) = self {
-            rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).unwrap();
-        }
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => &stream.sock,
+            Self::Unix(_) => return,
+        };
+        rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).unwrap();
     }
 }
 
@@ -62,6 +75,7 @@ impl Read for Wire {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
         }
     }
 }
@@ -71,6 +85,7 @@ impl Write for Wire {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
         }
     }
 
@@ -88,6 +103,8 @@ pub(crate) enum Broken {
     Cut,
     /// The connection was reset.
     Reset,
+    /// TLS ended without the word that says so (`close_notify`).
+    Truncated,
     /// Nothing came in time.
     Timeout,
     /// What came is not HTTP.
@@ -98,6 +115,7 @@ impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Timeout,
+            io::ErrorKind::UnexpectedEof => Self::Truncated,
             _ => Self::Reset,
         }
     }
