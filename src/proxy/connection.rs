@@ -1,4 +1,4 @@
-//! One client connection, from the socket to what is spoken on it. Not for: serving that (`http1`).
+//! One client connection, from the socket to what is spoken on it. Not for: serving that (`http1`, `http2`).
 
 use std::future::poll_fn;
 use std::io;
@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::BytesMut;
 use http::HeaderValue;
 
 use crate::metrics::ProtocolError;
@@ -26,6 +27,7 @@ use crate::peer::Peer;
 use crate::proxy::forwarded;
 use crate::proxy::forwarded::Scheme;
 use crate::proxy::http1;
+use crate::proxy::http2;
 use crate::proxy::lane;
 use crate::proxy::reader::DRAIN_GRACE;
 use crate::proxy::worker::Worker;
@@ -105,6 +107,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, accepted: Accepted) {
             return tracing::debug!(client.addr = %peer, %error, "a connection did not begin");
         }
     };
+    let chose_http2 = chose_http2(&stream);
     let connection = Rc::new(Connection {
         peer,
         peer_value: forwarded::peer_value(&peer),
@@ -118,7 +121,26 @@ pub(crate) async fn serve(worker: Rc<Worker>, open: Open, accepted: Accepted) {
         _counted: counted,
     });
     let io = ClientIo::new(stream, Arc::clone(&watched));
-    http1::serve(worker, connection, io, watched).await;
+    if chose_http2 {
+        Box::pin(http2::serve(
+            worker,
+            connection,
+            io,
+            BytesMut::new(),
+            watched,
+        ))
+        .await;
+    } else {
+        http1::serve(worker, connection, io, watched).await;
+    }
+}
+
+/// Whether HTTP/2 was agreed on in the TLS handshake. Where it was not, the client may still begin with its preface.
+fn chose_http2(stream: &Stream) -> bool {
+    match stream {
+        Stream::Plain(_) => false,
+        Stream::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+    }
 }
 
 /// Who connected, and their place among the connections of one client.
