@@ -299,12 +299,13 @@ impl AsyncWrite for ClientIo {
             if !self.linger {
                 return Poll::Ready(Ok(()));
             }
-            self.watched.arm(&self.watched.read, LINGER);
+            // Nothing is written any more; others may still keep their own time by `read`.
+            self.watched.arm(&self.watched.write, LINGER);
             self.lingered = Some(0);
         }
         let mut scratch = [0; 4096];
         loop {
-            if self.lingered >= Some(LINGER_BYTES_MAX) || self.watched.passed(&self.watched.read) {
+            if self.lingered >= Some(LINGER_BYTES_MAX) || self.watched.passed(&self.watched.write) {
                 return Poll::Ready(Ok(()));
             }
             let mut buffer = ReadBuf::new(&mut scratch);

@@ -29,7 +29,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 
-use crate::metrics::ProtocolError;
 use crate::net::io::ClientIo;
 use crate::net::watchdog::Watched;
 use crate::proxy::connection::Connection;
@@ -174,9 +173,6 @@ pub(crate) async fn serve(
     .await;
     drop(listed);
     if let Err(error) = served {
-        if is_protocol_error(&error) {
-            worker.metrics.protocol_error(ProtocolError::Http2);
-        }
         tracing::debug!(client.addr = %peer, %error, "a connection ended early");
     }
 }
@@ -198,14 +194,6 @@ fn builder(worker: &Worker, streams: Streams) -> http2::Builder<Streams> {
         .keep_alive_timeout(PING_PATIENCE)
         .enable_connect_protocol();
     builder
-}
-
-/// Whether the client broke the rules, rather than the connection just ending.
-fn is_protocol_error(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error);
-    source
-        .and_then(|source| source.downcast_ref::<h2::Error>())
-        .is_some_and(|error| !error.is_io() && !error.is_remote())
 }
 
 /// Makes a task of each stream. hyper calls the service and hands over what it made of it right after, so the lane

@@ -3,7 +3,8 @@
 //! and lets a client open and reset streams for as long as it likes: what costs the client nothing and keygate
 //! something is counted here, in windows of ten seconds, and too much of it ends the connection.
 //!
-//! Resets that h2 sends because a client broke a rule are counted on their way out: hyper does not tell of them.
+//! Resets and GOAWAYs that h2 sends because a client broke a rule are counted on their way out: hyper tells of a reset
+//! never, and of the end of a connection only when the client has let go of it too.
 //!
 //! Frames are only looked at: their rules are h2's. Nothing is held back and nothing is changed.
 
@@ -44,8 +45,11 @@ const RESETS_FREE: u32 = 100;
 
 const HEADER_BYTES: usize = 9;
 
-/// Behind the header of RST_STREAM.
-const CODE_BYTES: usize = 4;
+/// What RST_STREAM has behind its header: its code.
+const RESET_BYTES: usize = 4;
+
+/// What GOAWAY has behind its header: the last stream, and its code.
+const GOAWAY_BYTES: usize = 8;
 
 /// Errors that say that a client broke a rule: PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR,
 /// COMPRESSION_ERROR, ENHANCE_YOUR_CALM (RFC 9113 §7).
@@ -58,6 +62,7 @@ const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 
 const END_STREAM: u8 = 1;
@@ -116,12 +121,12 @@ impl FrameIo {
 }
 
 impl FrameIo {
-    /// Looks for resets among the first `written` bytes of `slices`.
+    /// Looks for resets and GOAWAYs among the first `written` bytes of `slices`.
     fn note_sent(&mut self, slices: &[IoSlice<'_>], mut written: usize) {
         for slice in slices {
             let length = written.min(slice.len());
             self.sent.scan(&slice[..length], |frame| {
-                if frame.kind == RST_STREAM && BREACHES.contains(&frame.code) {
+                if BREACHES.contains(&frame.code) {
                     self.metrics.protocol_error(ProtocolError::Http2);
                 }
             });
@@ -193,7 +198,7 @@ struct Frame {
     kind: u8,
     flags: u8,
     length: usize,
-    /// Why a stream is reset; 0 for all other frames.
+    /// Why a stream is reset, or the connection ended; 0 for all other frames.
     code: u8,
 }
 
@@ -201,7 +206,7 @@ struct Frame {
 #[derive(Debug)]
 struct Frames {
     /// The header of the next frame, and the error code behind it, as far as they are here.
-    header: [u8; HEADER_BYTES + CODE_BYTES],
+    header: [u8; HEADER_BYTES + GOAWAY_BYTES],
     have: usize,
     /// Bytes before the next header: the preface, a payload.
     skip: usize,
@@ -211,9 +216,25 @@ impl Frames {
     /// From the first header on, behind `skip` bytes.
     const fn new(skip: usize) -> Self {
         Self {
-            header: [0; HEADER_BYTES + CODE_BYTES],
+            header: [0; HEADER_BYTES + GOAWAY_BYTES],
             have: 0,
             skip,
+        }
+    }
+
+    /// The length of the payload behind the header that is here.
+    const fn length(&self) -> usize {
+        let [a, b, c, ..] = self.header;
+        (a as usize) << 16 | (b as usize) << 8 | c as usize
+    }
+
+    /// How much is looked at behind the header, once that is here.
+    const fn told(&self) -> usize {
+        match self.header[3] {
+            _ if self.have < HEADER_BYTES => 0,
+            RST_STREAM if self.length() >= RESET_BYTES => RESET_BYTES,
+            GOAWAY if self.length() >= GOAWAY_BYTES => GOAWAY_BYTES,
+            _ => 0,
         }
     }
 
@@ -226,27 +247,20 @@ impl Frames {
             if bytes.is_empty() {
                 return;
             }
-            let is_reset = self.have >= HEADER_BYTES; // only then is there more to have
-            let wanted = HEADER_BYTES + if is_reset { CODE_BYTES } else { 0 };
+            let told = self.told();
+            let wanted = HEADER_BYTES + told;
             let taken = (wanted - self.have).min(bytes.len());
             self.header[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
             self.have += taken;
             bytes = &bytes[taken..];
-            if self.have < wanted {
+            if self.have < wanted || told < self.told() {
                 continue;
             }
-            let [a, b, c, kind, flags, ..] = self.header;
-            let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-            if kind == RST_STREAM && length == CODE_BYTES && !is_reset {
-                continue;
-            }
-            let code = if is_reset {
-                self.header[HEADER_BYTES + CODE_BYTES - 1]
-            } else {
-                0
-            };
+            let [_, _, _, kind, flags, ..] = self.header;
+            let length = self.length();
+            let code = if told > 0 { self.header[wanted - 1] } else { 0 };
             self.have = 0;
-            self.skip = if is_reset { 0 } else { length };
+            self.skip = length - told;
             note(Frame {
                 kind,
                 flags,
@@ -374,13 +388,18 @@ mod tests {
     }
 
     #[test]
-    fn the_code_of_a_reset_is_found_however_the_bytes_are_cut() {
+    fn the_code_of_a_reset_or_goaway_is_found_however_the_bytes_are_cut() {
         let mut bytes = Vec::new();
-        for code in [1, 8, 0, 11] {
-            let mut reset = frame(RST_STREAM, 0, 4);
-            reset[HEADER_BYTES..].copy_from_slice(&[0, 0, 0, code]);
+        for (kind, length, end, code) in [
+            (RST_STREAM, 4, 4, 1),
+            (GOAWAY, 8, 8, 8),
+            (RST_STREAM, 4, 4, 0),
+            (GOAWAY, 30, 8, 11),
+        ] {
+            let mut telling = frame(kind, 0, length);
+            telling[HEADER_BYTES + end - 1] = code;
             bytes.extend(frame(DATA, 0, 20));
-            bytes.extend(reset);
+            bytes.extend(telling);
         }
         for piece in 1..=bytes.len() {
             let (mut frames, mut codes) = (Frames::new(0), Vec::new());
