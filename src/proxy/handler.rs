@@ -213,11 +213,21 @@ fn open(worker: &Worker, lane: &Lane, parts: &Parts, about: &About) -> Transacti
         Version::HTTP_10 => "HTTP/1.0",
         _ => "HTTP/1.1",
     };
-    record.host = parts.headers.get(header::HOST).cloned();
+    record.host = host(parts);
     record.user_agent = parts.headers.get(header::USER_AGENT).cloned();
     let traceparent = parts.headers.get("traceparent");
     record.trace_id = traceparent.and_then(|field| TraceId::of_traceparent(field.as_bytes()));
     worker.recorder.open(record)
+}
+
+/// What the client calls us: what was refused on HTTP/2 may have no Host that says the same as its `:authority`.
+fn host(parts: &Parts) -> Option<HeaderValue> {
+    let authority = || {
+        let authority = parts.uri.authority()?.as_str();
+        HeaderValue::from_str(authority.rsplit('@').next()?).ok() // whose it is may be a secret
+    };
+    let host = parts.headers.get(header::HOST);
+    host.cloned().or_else(authority)
 }
 
 /// A head that hyper never saw: what hyper was given instead says nothing about it.

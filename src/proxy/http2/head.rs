@@ -74,10 +74,14 @@ fn one_content_length(headers: &HeaderMap) -> Checked {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
         (None, _) => Ok(()),
-        (Some(length), None) if length.as_bytes().iter().all(u8::is_ascii_digit) => Ok(()),
+        (Some(length), None) if is_number(length) => Ok(()),
         (Some(_), None) => bad("Content-Length is not a plain decimal number"),
         (Some(_), Some(_)) => bad("more than one Content-Length"),
     }
+}
+
+fn is_number(value: &HeaderValue) -> bool {
+    !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit)
 }
 
 /// `:authority`, or Host, or both if they are the same (RFC 9113 §8.3.1); from here on it is Host.
@@ -177,12 +181,13 @@ mod tests {
     #[rustfmt::skip] // a table: one row a line
     fn what_could_be_read_in_two_ways_is_refused() {
         type Row<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'static str);
-        let rows: [Row<'_>; 7] = [
+        let rows: [Row<'_>; 8] = [
             ("CONNECT", "https://a/", &[], "CONNECT and TRACE are not passed on"),
             ("TRACE", "https://a/", &[], "CONNECT and TRACE are not passed on"),
             ("GET", "*", &[("host", "a")], ":path is not a path"),
             ("GET", "https://a/é", &[], "a byte in :path that must be percent-encoded"),
             ("POST", "https://a/", &[("content-length", "5"), ("content-length", "5")], "more than one Content-Length"),
+            ("POST", "https://a/", &[("content-length", "")], "Content-Length is not a plain decimal number"),
             ("POST", "https://a/", &[("content-length", "5, 5")], "Content-Length is not a plain decimal number"),
             ("GET", "https://a/", &[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1"), ("e", "1"), ("f", "1")], "too many fields"),
         ];
