@@ -269,6 +269,9 @@ fn rewrite_target(parts: &mut Parts, policy: &Policy) {
 /// Makes the upstream's answer head into the one that the client gets. `trailers`: whether the client reads
 /// trailers, so that their announcement may stay.
 pub fn to_client(status: StatusCode, headers: &mut HeaderMap, trailers: bool) {
+    if status == StatusCode::NO_CONTENT {
+        headers.remove(header::CONTENT_LENGTH); // RFC 9110 §8.6; there are clients that wait for what it promises
+    }
     let found = hop::scan(headers, Direction::Down);
     if found.is_none() {
         return;

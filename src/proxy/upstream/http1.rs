@@ -253,8 +253,8 @@ impl Exchange {
                 head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS;
             if !interim {
                 let raw = self.connection.input.split_to(head.length).freeze();
-                let headers = head.headers(&raw)?;
-                self.answer = self.framing(head.status, head.version, &headers)?;
+                let mut headers = head.headers(&raw)?;
+                self.answer = self.framing(head.status, head.version, &mut headers)?;
                 return Ok(Some(AnswerHead {
                     status: head.status,
                     headers,
@@ -278,7 +278,7 @@ impl Exchange {
         &mut self,
         status: StatusCode,
         version: Version,
-        headers: &HeaderMap,
+        headers: &mut HeaderMap,
     ) -> Result<Answer, UpstreamFailure> {
         let asks_to_close = headers.get_all(header::CONNECTION).iter().any(|value| {
             value

@@ -94,9 +94,11 @@ impl Parsed {
     }
 }
 
-/// The one Content-Length, if there is any. Equal repetitions are one (RFC 9110 §8.6).
-pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, UpstreamFailure> {
+/// The one Content-Length, if there is any. Equal repetitions are made one (RFC 9110 §8.6): over HTTP/2 they would reach
+/// the client, which may take them for a malformed answer.
+pub(super) fn content_length(headers: &mut HeaderMap) -> Result<Option<u64>, UpstreamFailure> {
     let mut length = None;
+    let mut count = 0;
     for value in headers.get_all(header::CONTENT_LENGTH) {
         let digits = value.as_bytes().iter().all(u8::is_ascii_digit);
         let this = value
@@ -108,6 +110,12 @@ pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Upstrea
         if length.replace(this).is_some_and(|other| other != this) {
             return Err(UpstreamFailure::Malformed("two different Content-Lengths"));
         }
+        count += 1;
+    }
+    if let Some(length) = length
+        && count > 1
+    {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(length)
 }
