@@ -6,6 +6,7 @@ pub(crate) mod admin;
 pub(crate) mod client;
 pub(crate) mod disk;
 pub(crate) mod dns;
+pub(crate) mod frames;
 pub(crate) mod gate;
 pub(crate) mod in_process;
 pub(crate) mod keygate;
