@@ -4,6 +4,7 @@
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
+use std::time::Instant;
 
 use crate::harness::SOON;
 use crate::harness::client::Client;
@@ -401,4 +402,60 @@ fn a_place_is_given_back_however_a_request_ends() {
         });
     }
     drop(open);
+}
+
+#[test]
+fn streams_of_one_connection_share_the_places() {
+    let gate = Gate::new();
+    let _open = OpenOnDrop(gate.clone());
+    let held = gate.clone();
+    let upstream = Upstream::scripted(move |turn| {
+        if turn.head.second() == "/held" {
+            held.wait();
+        }
+        turn.answer("200 OK", "", b"done")
+    });
+    let keygate = Setup::of(&upstream)
+        .set("limits", "{requests_in_flight: 1}")
+        .set("workers", "1")
+        .spawn();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(keygate.address()).await;
+        let (mut client, connection) = h2::client::handshake(stream.unwrap()).await.unwrap();
+        tokio::spawn(connection);
+        let mut ask = |path: &str| {
+            let request = http::Request::get(format!("http://app{path}"))
+                .header("x-api-key", GOOD)
+                .body(());
+            client.send_request(request.unwrap(), true).unwrap()
+        };
+        let (held, mut stream) = ask("/held");
+        while upstream.count() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let (more, _) = ask("/more");
+        let more = more.await.unwrap();
+        assert_eq!(
+            (more.status(), &more.headers()["retry-after"]),
+            (
+                http::StatusCode::SERVICE_UNAVAILABLE,
+                &http::HeaderValue::from_static("1")
+            )
+        );
+        // A stream that is reset gives its place back, while the connection goes on.
+        stream.send_reset(h2::Reason::CANCEL);
+        assert!(held.await.is_err());
+        let begun = Instant::now();
+        loop {
+            let (again, _) = ask("/again");
+            if again.await.unwrap().status() == 200 {
+                break;
+            }
+            assert!(begun.elapsed() < SOON, "the place is still taken");
+        }
+    });
 }

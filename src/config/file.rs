@@ -494,7 +494,7 @@ pub static SETTINGS: [Setting; 67] = [
         "forwarded.trusted_proxies",
         Kind::List,
         "[]",
-        "peers whose X-Forwarded-For is believed",
+        "peers whose X-Forwarded-For, Forwarded and PROXY headers are believed",
     ),
     setting(
         "log.level",

@@ -510,7 +510,8 @@ pub struct Limits {
 /// Who is believed about the client's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarded {
-    /// Peers whose `X-Forwarded-For` is believed and appended to.
+    /// Peers whose `X-Forwarded-For` is believed and appended to, their `Forwarded` where there is none, and their PROXY
+    /// headers.
     pub trusted_proxies: Vec<IpNet>,
 }
 
