@@ -1,18 +1,24 @@
 //! Certificates, private keys and authorities from PEM files. A file that cannot be read whole and understood whole is
 //! an error that names it; nothing is ever skipped. Not for: what they are used for, and following changes of the files.
 
-use std::fs::File;
+use std::fmt;
+use std::fs::OpenOptions;
 use std::io;
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
+use rustix::fs::OFlags;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem;
 use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
+
+use crate::problem::Problem;
 
 /// More than the bundle of every public authority, bytes.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -36,6 +42,12 @@ pub enum PemProblem {
     /// It is no such file.
     #[error("larger than {} MiB: not a file of certificates", FILE_BYTES_MAX / (1024 * 1024))]
     TooLarge,
+    /// There is nothing in it.
+    #[error("the file is empty")]
+    Empty,
+    /// A section has no end: the file was not copied to its end, or is still being written.
+    #[error("not PEM: a section does not end")]
+    Torn,
     /// A section is broken.
     #[error("not PEM: {0}")]
     Malformed(&'static str),
@@ -69,9 +81,10 @@ impl PemError {
             PemProblem::Unreadable(_) => {
                 "name a file that is there and that keygate's user may read"
             }
-            PemProblem::TooLarge | PemProblem::Malformed(_) => {
+            PemProblem::TooLarge | PemProblem::Torn | PemProblem::Malformed(_) => {
                 "it has to be text in PEM: -----BEGIN CERTIFICATE-----, base64, -----END CERTIFICATE-----"
             }
+            PemProblem::Empty => "write what belongs into it, in PEM",
             PemProblem::NoCertificate => "name the file that has -----BEGIN CERTIFICATE----- in it",
             PemProblem::NoKey | PemProblem::ManyKeys => {
                 "name the file that has the one -----BEGIN PRIVATE KEY----- in it"
@@ -87,20 +100,35 @@ impl PemError {
     }
 }
 
+impl PemError {
+    /// Whether a file looks like that while it is exchanged for another, so that it may be over in a moment.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(
+            self.what,
+            PemProblem::Unreadable(_) | PemProblem::Empty | PemProblem::Torn
+        )
+    }
+}
+
+impl From<PemError> for Problem {
+    fn from(error: PemError) -> Self {
+        Self {
+            hint: Some(error.hint().to_owned()),
+            what: error.what.to_string(),
+            file: error.file,
+            place: None,
+            path: String::new(),
+        }
+    }
+}
+
 /// The certificates of a file, in its order; at least one.
 ///
 /// # Errors
 /// When the file cannot be read, is broken, or has none.
 pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
-    let fail = |what| failed(file, what);
-    let text = read(file)?;
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&text)
-        .collect::<Result<_, _>>()
-        .map_err(|error| fail(malformed(&error)))?;
-    if certificates.is_empty() {
-        return Err(fail(PemProblem::NoCertificate));
-    }
-    Ok(certificates)
+    PemText::read(file)?.certificates()
 }
 
 /// The one private key of a file, which may hold certificates too.
@@ -108,17 +136,7 @@ pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, PemErro
 /// # Errors
 /// When the file cannot be read, is broken, has no key or several, or an encrypted one.
 pub fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
-    let fail = |what| failed(file, what);
-    let text = read(file)?;
-    if is_encrypted(&text) {
-        return Err(fail(PemProblem::EncryptedKey));
-    }
-    let mut keys = PrivateKeyDer::pem_slice_iter(&text);
-    let key = keys.next().ok_or_else(|| fail(PemProblem::NoKey))?;
-    if keys.next().is_some() {
-        return Err(fail(PemProblem::ManyKeys));
-    }
-    key.map_err(|error| fail(malformed(&error)))
+    PemText::read(file)?.private_key()
 }
 
 /// The authorities of a file; at least one.
@@ -126,27 +144,126 @@ pub fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, PemError> {
 /// # Errors
 /// When the file cannot be read, is broken, or has something that cannot be an authority.
 pub fn roots(file: &Path) -> Result<RootCertStore, PemError> {
-    let mut roots = RootCertStore::empty();
-    for (index, certificate) in certificates(file)?.into_iter().enumerate() {
-        roots.add(certificate).map_err(|why| {
-            let number = index + 1;
-            failed(file, PemProblem::NoAuthority { number, why })
-        })?;
-    }
-    Ok(roots)
+    PemText::read(file)?.roots()
 }
 
-/// Reads a file in one go. It may hold a private key, so what was read is wiped.
-fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, PemError> {
-    let unreadable = |error| failed(file, PemProblem::Unreadable(error));
-    let opened = File::open(file).map_err(unreadable)?;
-    let mut text = Zeroizing::new(Vec::with_capacity(16 * 1024));
-    let mut limited = opened.take(FILE_BYTES_MAX + 1);
-    limited.read_to_end(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(failed(file, PemProblem::TooLarge));
+/// What a file held at one moment. It may be a private key, so it is wiped, and never shown.
+pub struct PemText {
+    file: PathBuf,
+    bytes: Zeroizing<Vec<u8>>,
+    mode: u32,
+}
+
+impl PemText {
+    /// Reads a file in one go. Never waits: a pipe under a configured name is refused.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is empty, or too large.
+    pub fn read(file: &Path) -> Result<Self, PemError> {
+        let (bytes, mode) =
+            read(file).map_err(|error| failed(file, PemProblem::Unreadable(error)))?;
+        if bytes.is_empty() {
+            return Err(failed(file, PemProblem::Empty));
+        }
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(failed(file, PemProblem::TooLarge));
+        }
+        Ok(Self {
+            file: file.to_owned(),
+            bytes,
+            mode,
+        })
     }
-    Ok(text)
+
+    /// For comparing it with what it is later.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Who may read the file, as `chmod` has it.
+    #[must_use]
+    pub const fn mode(&self) -> u32 {
+        self.mode & 0o7777
+    }
+
+    /// See [`certificates`].
+    ///
+    /// # Errors
+    /// When it is broken, or has none.
+    pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, PemError> {
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&self.bytes)
+            .collect::<Result<_, _>>()
+            .map_err(|error| self.failed(malformed(&error)))?;
+        if certificates.is_empty() {
+            return Err(self.failed(PemProblem::NoCertificate));
+        }
+        Ok(certificates)
+    }
+
+    /// See [`private_key`].
+    ///
+    /// # Errors
+    /// When it is broken, has no key or several, or an encrypted one.
+    pub fn private_key(&self) -> Result<PrivateKeyDer<'static>, PemError> {
+        if is_encrypted(&self.bytes) {
+            return Err(self.failed(PemProblem::EncryptedKey));
+        }
+        let mut keys = PrivateKeyDer::pem_slice_iter(&self.bytes);
+        let key = keys.next().ok_or_else(|| self.failed(PemProblem::NoKey))?;
+        if keys.next().is_some() {
+            return Err(self.failed(PemProblem::ManyKeys));
+        }
+        key.map_err(|error| self.failed(malformed(&error)))
+    }
+
+    /// See [`roots`].
+    ///
+    /// # Errors
+    /// When it is broken, or has something that cannot be an authority.
+    pub fn roots(&self) -> Result<RootCertStore, PemError> {
+        let mut roots = RootCertStore::empty();
+        for (index, certificate) in self.certificates()?.into_iter().enumerate() {
+            roots.add(certificate).map_err(|why| {
+                let number = index + 1;
+                self.failed(PemProblem::NoAuthority { number, why })
+            })?;
+        }
+        Ok(roots)
+    }
+
+    fn failed(&self, what: PemProblem) -> PemError {
+        failed(&self.file, what)
+    }
+}
+
+impl fmt::Debug for PemText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PemText")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
+}
+
+/// At most one byte more than a file may have, and its mode.
+fn read(file: &Path) -> io::Result<(Zeroizing<Vec<u8>>, u32)> {
+    let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).expect("a flag of open(2) fits an int");
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblock)
+        .open(file)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        let kind = io::ErrorKind::InvalidInput;
+        return Err(io::Error::new(kind, "it is not a regular file"));
+    }
+    let length = metadata.len().min(FILE_BYTES_MAX);
+    // Nothing that was read is left behind by a buffer that grows.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(
+        usize::try_from(length).unwrap_or(0) + 32,
+    ));
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok((bytes, metadata.permissions().mode()))
 }
 
 /// By the section's name, or in the old form by what stands in it.
@@ -170,7 +287,7 @@ fn failed(file: &Path, what: PemProblem) -> PemError {
 /// Never the text itself, which may be a key's.
 const fn malformed(error: &pem::Error) -> PemProblem {
     PemProblem::Malformed(match error {
-        pem::Error::MissingSectionEnd { .. } => "a section does not end",
+        pem::Error::MissingSectionEnd { .. } => return PemProblem::Torn,
         pem::Error::IllegalSectionStart { .. } => "a section begins badly",
         pem::Error::Base64Decode(_) => "a section is not base64",
         _ => "a section cannot be read",
@@ -184,7 +301,7 @@ mod tests {
 
     fn write(file: &Path, text: &str) {
         use std::io::Write as _;
-        File::create(file)
+        fs::File::create(file)
             .unwrap()
             .write_all(text.as_bytes())
             .unwrap();
@@ -225,7 +342,7 @@ mod tests {
         let not_one = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let not_base64 = certificate.replacen("MII", "M!I", 1);
         for (text, certificates_say, key_says) in [
-            ("", "no certificate in it", "no private key in it"),
+            ("", "the file is empty", "the file is empty"),
             ("garbage", "no certificate in it", "no private key in it"),
             (
                 torn,

@@ -7,8 +7,8 @@ mod choice;
 mod facts;
 mod follow;
 mod load;
+mod material;
 mod own;
-mod pem;
 mod sessions;
 
 use std::fmt;
@@ -39,8 +39,8 @@ pub use crate::net::tls::own::to_own;
 
 use crate::config::TlsVersion;
 use crate::net::tls::choice::Choice;
-use crate::net::tls::pem::Authorities;
-use crate::net::tls::pem::Shown;
+use crate::net::tls::material::Authorities;
+use crate::net::tls::material::Shown;
 use crate::net::tls::sessions::Sessions;
 
 /// What is spoken to clients of the proxy, in the order in which it is preferred (RFC 7301).

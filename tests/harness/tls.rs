@@ -2,6 +2,7 @@
 //! negotiated. What is inside a connection is read and written by the same [`Client`] as without TLS, in HTTP/1 or in
 //! frames. Not for: what keygate promises of TLS, which is in `tls`.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -189,6 +190,7 @@ pub(crate) struct Dialer {
     alpn: Vec<Vec<u8>>,
     client: Option<(Vec<CertificateDer<'static>>, Vec<u8>)>,
     made: Option<Arc<ClientConfig>>,
+    before: Vec<u8>,
 }
 
 /// A connection under TLS, and what was agreed on it.
@@ -229,6 +231,7 @@ impl Dialer {
             alpn: Vec::new(),
             client: None,
             made: None,
+            before: Vec::new(),
         }
     }
 
@@ -250,6 +253,14 @@ impl Dialer {
     pub(crate) fn alpn(self, names: &[&str]) -> Self {
         Self {
             alpn: names.iter().map(|name| name.as_bytes().to_vec()).collect(),
+            ..self
+        }
+    }
+
+    /// Sends this before the handshake, as a load balancer does.
+    pub(crate) fn after(self, bytes: &str) -> Self {
+        Self {
+            before: bytes.as_bytes().to_vec(),
             ..self
         }
     }
@@ -318,6 +329,7 @@ impl Dialer {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(SOON))?;
         socket.set_write_timeout(Some(SOON))?;
+        socket.write_all(&self.before)?;
         while session.is_handshaking() {
             session.complete_io(&mut socket)?;
         }

@@ -146,7 +146,14 @@ fn the_protocol_is_agreed_on() {
     };
     assert_eq!(dial(&[]).unwrap().alpn, None);
     assert_eq!(dial(&["http/1.1"]).unwrap().alpn.unwrap(), "http/1.1");
+    assert_eq!(dial(&["h2"]).unwrap().alpn.unwrap(), "h2");
+    let both = dial(&["http/1.1", "h2"]).unwrap();
+    assert_eq!(both.alpn.unwrap(), "h2", "what keygate prefers");
     assert!(dial(&["spdy/3"]).is_err(), "nothing in common");
+    let mut frames = dial(&["h2"]).unwrap().client;
+    frames.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    let first = frames.reader().exactly(9).unwrap();
+    assert_eq!(first[3], 4, "SETTINGS: {first:?}");
     let mut plain = connect(
         keygate.address(),
         Some("a.example"),
@@ -251,4 +258,29 @@ fn a_handshake_that_takes_too_long_is_ended() {
     assert!(secured.client.is_silent_for(Duration::from_millis(600)));
     let answer = secured.client.ask(get("/later"));
     assert_eq!((answer.status, answer.ended), (200, Ended::Length));
+}
+
+#[test]
+fn a_header_of_the_proxy_protocol_comes_before_the_handshake() {
+    let upstream = Upstream::echo();
+    let keygate = secured(&upstream, &AUTHORITY.server(&["a.example"]))
+        .set(
+            "listen",
+            "{address: '127.0.0.1:0', tls: true, proxy_protocol: true}",
+        )
+        .set("forwarded", "{trusted_proxies: [127.0.0.1]}")
+        .spawn();
+    let dialer = Dialer::trusting(&AUTHORITY);
+    let balanced = dialer
+        .clone()
+        .after("PROXY TCP4 203.0.113.9 192.0.2.1 50000 443\r\n");
+    let answer = balanced.ask(keygate.address(), get("/balanced"));
+    assert_eq!(answer.status, 200);
+    let record = keygate.transaction_of("/balanced");
+    assert_eq!(
+        (&record["client_ip"], &record["scheme"]),
+        (&"203.0.113.9".into(), &"https".into())
+    );
+    assert!(dialer.try_ask(keygate.address(), get("/bare")).is_err());
+    assert_eq!(failed_handshakes(&keygate), 0.0, "it is another error");
 }

@@ -51,12 +51,17 @@ fn of_several_listeners_the_one_that_asks_least_is_taken() {
     let start = |listen: &str| {
         let setup: Setup = secured(&upstream, &AUTHORITY.server(&["a.example"]));
         let setup = setup.set("tls", asking).set("listen", listen).admin("");
+        let setup = setup.set("forwarded", "{trusted_proxies: [127.0.0.1]}");
         file(setup, "ca.pem", &AUTHORITY.pem()).spawn()
     };
     let only = start("{address: '127.0.0.1:0', tls: true}");
     let answer = tried(&only);
     assert_eq!(answer["code"], "proxy_unreachable", "{answer}");
     assert!(only.transactions().is_empty());
+    let proxied = start("{address: '127.0.0.1:0', tls: false, proxy_protocol: true}");
+    assert_eq!(tried(&proxied)["status"], 401);
+    let record = proxied.transaction_of("/tried");
+    assert_eq!(record["client_ip"], "127.0.0.1");
     let both = start("[{address: '127.0.0.1:0', tls: true}, {address: '127.0.0.2:0', tls: false}]");
     assert_eq!(tried(&both)["status"], 401);
     assert_eq!(both.transaction_of("/tried")["scheme"], "http");

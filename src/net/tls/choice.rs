@@ -8,7 +8,7 @@ use rustls::server::ClientHello;
 use rustls::server::ResolvesServerCert;
 use rustls::sign::CertifiedKey;
 
-use crate::net::tls::pem::Shown;
+use crate::net::tls::material::Shown;
 
 /// The certificates of a listener by their names.
 #[derive(Debug)]

@@ -27,7 +27,7 @@ use crate::net::tls::load::Good;
 use crate::net::tls::load::Group;
 use crate::net::tls::load::Source;
 use crate::net::tls::load::Unit;
-use crate::net::tls::pem::Fault;
+use crate::net::tls::material::Fault;
 use crate::problem;
 use crate::problem::Problem;
 use crate::watch::Watch;

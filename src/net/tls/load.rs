@@ -25,10 +25,10 @@ use crate::net::tls::ALPN_ADMIN;
 use crate::net::tls::Follower;
 use crate::net::tls::Manner;
 use crate::net::tls::Server;
-use crate::net::tls::pem;
-use crate::net::tls::pem::Authorities;
-use crate::net::tls::pem::Fault;
-use crate::net::tls::pem::Shown;
+use crate::net::tls::material;
+use crate::net::tls::material::Authorities;
+use crate::net::tls::material::Fault;
+use crate::net::tls::material::Shown;
 use crate::net::tls::provider;
 use crate::net::tls::sessions::Sessions;
 use crate::problem::Problem;
@@ -107,10 +107,9 @@ impl Source {
     pub(super) fn read(&self) -> Result<Good, Vec<Fault>> {
         let provider = provider();
         match self {
-            Self::Certificate(wanted) => {
-                pem::certificate(wanted, &provider).map(|shown| Good::Certificate(Arc::new(shown)))
-            }
-            Self::Authorities(wanted) => pem::authorities(wanted, &provider)
+            Self::Certificate(wanted) => material::certificate(wanted, &provider)
+                .map(|shown| Good::Certificate(Arc::new(shown))),
+            Self::Authorities(wanted) => material::authorities(wanted, &provider)
                 .map(|authorities| Good::Authorities(Arc::new(authorities))),
         }
     }

@@ -7,7 +7,22 @@ use crate::config::AdminUrl;
 
 /// `listen`, `url`, `allow_plain_http`.
 fn guard(listen: &str, url: Option<(bool, &str)>, allow_plain_http: bool) -> Guard {
+    Guard::new(&admin(listen, url, allow_plain_http))
+}
+
+/// The same, on a listener that speaks TLS.
+fn guard_tls(listen: &str, url: Option<(bool, &str)>) -> Guard {
     Guard::new(&config::Admin {
+        tls: Some(config::Certificate {
+            certificate: "cert.pem".into(),
+            key: "key.pem".into(),
+        }),
+        ..admin(listen, url, false)
+    })
+}
+
+fn admin(listen: &str, url: Option<(bool, &str)>, allow_plain_http: bool) -> config::Admin {
+    config::Admin {
         enabled: true,
         listen: listen.parse().unwrap(),
         url: url.map(|(secure, authority)| AdminUrl {
@@ -19,7 +34,7 @@ fn guard(listen: &str, url: Option<(bool, &str)>, allow_plain_http: bool) -> Gua
         token_file: None,
         tls: None,
         session: std::time::Duration::from_secs(1),
-    })
+    }
 }
 
 fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
@@ -344,5 +359,65 @@ proptest! {
                 host == "localhost" || host.ends_with(".localhost") || host.parse::<Ipv4Addr>().is_ok()
             );
         }
+    }
+}
+
+#[test]
+fn a_listener_with_tls_takes_pages_of_its_own_scheme() {
+    let url = Some((true, "ops.example"));
+    for (name, guard, host, origin, host_passes, origin_passes) in [
+        (
+            "its own page",
+            guard_tls("127.0.0.1:8018", None),
+            "127.0.0.1:8018",
+            "https://127.0.0.1:8018",
+            true,
+            true,
+        ),
+        (
+            "a page in plain HTTP",
+            guard_tls("127.0.0.1:8018", None),
+            "127.0.0.1:8018",
+            "http://127.0.0.1:8018",
+            true,
+            false,
+        ),
+        (
+            "the port of its scheme",
+            guard_tls("127.0.0.1:443", None),
+            "localhost",
+            "https://localhost",
+            true,
+            true,
+        ),
+        (
+            "any address of a wildcard",
+            guard_tls("0.0.0.0:8018", None),
+            "192.0.2.7:8018",
+            "https://192.0.2.7:8018",
+            true,
+            true,
+        ),
+        (
+            "no name of a wildcard",
+            guard_tls("0.0.0.0:8018", None),
+            "evil.example:8018",
+            "https://evil.example:8018",
+            false,
+            true,
+        ),
+        (
+            "a name that is known",
+            guard_tls("0.0.0.0:8018", url),
+            "ops.example",
+            "https://ops.example",
+            true,
+            true,
+        ),
+    ] {
+        let headers = headers(&[("host", host), ("origin", origin)]);
+        assert_eq!(guard.host(&headers).is_ok(), host_passes, "{name}");
+        let from_ours = guard.origin(&Method::POST, &headers).is_ok();
+        assert_eq!(from_ours, origin_passes, "{name}");
     }
 }
