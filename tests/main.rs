@@ -27,6 +27,7 @@ mod keys_cli;
 mod layers;
 mod limits;
 mod listeners;
+mod memory;
 mod metrics;
 mod names;
 mod peer;

@@ -92,6 +92,11 @@ impl Client {
         self.reader.wire.write_all(bytes.as_ref())
     }
 
+    /// How long a send may wait for room.
+    pub(crate) fn write_within(&mut self, span: Duration) {
+        self.reader.wire.set_write_timeout(span).unwrap();
+    }
+
     /// Sends every byte in a segment of its own.
     pub(crate) fn send_bytewise(&mut self, bytes: &[u8]) {
         for byte in bytes {
