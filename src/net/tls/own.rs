@@ -110,3 +110,58 @@ impl fmt::Debug for Own {
         f.debug_struct("Own").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::path::Path;
+
+    use rcgen::CertificateParams;
+    use rcgen::KeyPair;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::Certificate;
+    use crate::health::Health;
+    use crate::metrics::Metrics;
+    use crate::net::tls;
+    use crate::net::tls::Wanted;
+
+    fn server(folder: &Path) -> Server {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        let text = params.self_signed(&key).unwrap().pem() + &key.serialize_pem();
+        let path = folder.join("both.pem");
+        let mut file = std::fs::File::create(&path).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let certificate = Certificate {
+            certificate: path.clone(),
+            key: path,
+        };
+        let wanted = Wanted {
+            admin: Some(&certificate),
+            ..Wanted::default()
+        };
+        let loaded = tls::load(wanted, &Clock::system()).unwrap();
+        let (_, certificates) = loaded.follow(Metrics::new(1), Health::new());
+        certificates.admin().unwrap().clone()
+    }
+
+    #[test]
+    fn only_who_shows_our_certificate_is_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, stranger) = (server(folder.path()), server(folder.path()));
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.build().unwrap();
+        runtime.block_on(async {
+            for (name, listener, trusted) in
+                [("ours", &ours, true), ("a stranger", &stranger, false)]
+            {
+                let (here, there) = tokio::io::duplex(16 * 1024);
+                let (client, accepted) = tokio::join!(to_own(&ours, here), listener.accept(there));
+                assert_eq!(client.is_ok(), trusted, "{name}: {:?}", client.err());
+                assert_eq!(accepted.is_ok(), trusted, "{name}: {:?}", accepted.err());
+            }
+        });
+    }
+}
