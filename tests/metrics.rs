@@ -200,6 +200,7 @@ fn every_promised_metric_is_there() {
         "keygate_protocol_errors_total",
         "keygate_keys",
         "keygate_reloads_total",
+        "keygate_certificate_reloads_total",
         "keygate_last_reload_success_timestamp_seconds",
         "keygate_transactions_total",
         "keygate_transactions_dropped_total",

@@ -202,6 +202,32 @@ ui('status says what is in force', { keys: KEYS }, async ({ gate, open }) => {
     await page.getByText(/reloaded|nothing|up to date|read again|no change/i).first().waitFor();
 });
 
+ui('status tells of certificates and what is wrong with them', { keys: KEYS }, async ({ open }) => {
+    const visit = await open({ at: 'keys' });
+    const { page } = visit;
+    // A certificate of a test would expire: the answer of one that has them stands for it.
+    const path = '/etc/keygate/tls.crt';
+    await page.route('**/api/v1/status', async (route) => {
+        const response = await route.fetch();
+        const status = await response.json();
+        status.certificates = [
+            { path, shown_to: 'clients', names: ['api.example', '*.api.example'], not_before: '2026-01-01T00:00:00.000000Z', not_after: '2031-02-03T00:00:00.000000Z' },
+            { path, shown_to: 'admin', names: [], not_before: '2026-01-01T00:00:00.000000Z', not_after: '2031-02-03T00:00:00.000000Z' },
+        ];
+        status.certificate_problems = [{ file: '/etc/keygate/tls.key', line: null, column: null, path: '', what: 'the private key does not fit', hint: 'name the other one' }];
+        status.degraded = [{ cause: 'certificates', why: 'told below' }];
+        await route.fulfill({ response, json: status });
+    });
+    await visitArea(page, 'Status');
+    await page.getByRole('heading', { level: 2, name: 'Certificates', exact: true }).waitFor();
+    const main = page.getByRole('main');
+    for (const text of [path, 'to clients', 'to administrators', 'api.example, *.api.example', 'only where no other fits', 'the private key does not fit', 'name the other one']) {
+        await main.getByText(text).first().waitFor();
+    }
+    assert.equal(await main.getByText('told below').count(), 0, 'it is told once');
+    await page.unroute('**/api/v1/status');
+});
+
 ui('the password is changed, and others are signed out', {}, async ({ open }) => {
     const fresh = { ...ADMINISTRATOR, password: 'another good long password' };
     const other = await open({ at: 'keys', signedIn: false, allow: [/status of 401/] });
