@@ -64,7 +64,10 @@ enum Held {
 impl Gate {
     fn in_front_of(url: &str) -> Self {
         let setup = Setup::in_front_of(url)
-            .set("listen", "[127.0.0.1:0, {address: 127.0.0.2:0, tls: true}]")
+            .set(
+                "listen",
+                "[{address: 127.0.0.1:0, tls: false}, 127.0.0.2:0]",
+            )
             .set(
                 "tls",
                 "{certificates: [{certificate: both.pem, key: both.pem}]}",
