@@ -204,15 +204,57 @@ fn a_single_mistake_is_said_with_what_to_do() {
             "write ws_protocol",
         ),
         (
-            "tls",
-            "upstream: http://a\ntls: {}\n",
-            ":2:1: tls: not in this version of keygate",
+            "a setting of a later version",
+            "upstream: http://a\ntelemetry: {per_key: {enabled: true}}\n",
+            ":2:13: telemetry.per_key: not in this version of keygate",
             "remove",
         ),
         (
-            "a listener with options",
-            "upstream: http://a\nlisten: [{address: '0.0.0.0:1'}]\n",
-            ":2:10: listen: ",
+            "a listener without an address",
+            "upstream: http://a\nlisten: [{tls: true}]\n",
+            ":2:10: listen: has no address",
+            "write {address: 0.0.0.0:8080, tls: true}",
+        ),
+        (
+            "a listener with an unknown option",
+            "upstream: http://a\nlisten: [{address: '0.0.0.0:1', tsl: true}]\n",
+            ":2:33: listen: unknown field \"tsl\"",
+            "did you mean tls?",
+        ),
+        (
+            "a listener with TLS and no certificate",
+            "upstream: http://a\nlisten: {address: '0.0.0.0:1', tls: true}\n",
+            ":2:9: listen: a listener speaks TLS, and there is no certificate",
+            "add one: tls: {certificates:",
+        ),
+        (
+            "a PROXY header from nobody",
+            "upstream: http://a\nlisten: {address: '0.0.0.0:1', proxy_protocol: true}\n",
+            ":2:9: listen: proxy_protocol: nobody is trusted",
+            "trusted_proxies",
+        ),
+        (
+            "a certificate without its key",
+            "upstream: http://a\ntls: {certificates: [{certificate: a.pem}]}\n",
+            ":2:22: tls.certificates: has no key",
+            "write {certificate: FILE, key: FILE}",
+        ),
+        (
+            "a key without its certificate",
+            "upstream: https://a\nupstream_tls: {key: a.pem}\n",
+            ":2:21: upstream_tls.key: a private key without a certificate",
+            "upstream_tls.certificate",
+        ),
+        (
+            "a name with a port",
+            "upstream: https://a\nupstream_tls: {server_name: 'a:443'}\n",
+            ":2:29: upstream_tls.server_name: expected the name in a certificate",
+            "without a port",
+        ),
+        (
+            "another scheme",
+            "upstream: ftp://a\n",
+            ":1:11: upstream: expected http://, https://, h2c:// or unix:",
             "",
         ),
         (
@@ -484,9 +526,9 @@ fn an_unknown_variable_only_warns_and_one_of_a_later_version_does_not_pass() {
         "{}",
         said.stderr
     );
-    let said = place.keygate_with(&[("KEYGATE_LIMITS_PER_CLIENT", "1")], &["check"]);
+    let said = place.keygate_with(&[("KEYGATE_TELEMETRY_PER_KEY_ENABLED", "true")], &["check"]);
     assert_eq!(said.code, Some(2), "{}", said.stderr);
-    let what = "KEYGATE_LIMITS_PER_CLIENT: limits.per_client: not in this version of keygate";
+    let what = "KEYGATE_TELEMETRY_PER_KEY_ENABLED: telemetry.per_key.enabled: not in this version of keygate";
     assert!(said.stderr.contains(what), "{}", said.stderr);
 }
 

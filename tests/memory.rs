@@ -262,7 +262,8 @@ fn serve(each: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
 #[ignore = "measures the release build: tests/run soak"]
 fn idle_connections_are_small() {
     let descriptors = raise_descriptor_limit();
-    println!("ulimit -n {descriptors}");
+    eprintln!("ulimit -n {descriptors}");
+    let mut too_large = Vec::new();
     for (way, bound) in [
         (Way::Http1, 16.0),
         (Way::Http1Tls, 40.0),
@@ -287,13 +288,16 @@ fn idle_connections_are_small() {
         });
         let after = settled(|| gate.resident());
         let cost = each(before, after, held.len());
-        println!(
+        eprintln!(
             "{way:?}: {cost:.1} KiB for each of {} idle connections",
             held.len()
         );
-        assert!(cost <= bound, "{way:?}: {cost:.1} KiB, more than {bound}");
+        if cost > bound {
+            too_large.push(format!("{way:?}: {cost:.1} KiB, more than {bound}"));
+        }
         drop((warm, held));
     }
+    assert!(too_large.is_empty(), "{too_large:?}");
 }
 
 #[test]
@@ -309,7 +313,7 @@ fn a_client_that_does_not_read_holds_little() {
         let taken = settled(|| sent.load(Ordering::Relaxed));
         assert!(taken < GIB, "nothing was stalled: {taken} bytes were sent");
         let cost = each(before, gate.resident(), held.len());
-        println!(
+        eprintln!(
             "{way:?}: {cost:.1} KiB for each of {} slow readers",
             held.len()
         );
@@ -336,7 +340,7 @@ fn an_upstream_that_does_not_read_holds_little() {
         });
         let cost = each(before, gate.resident(), held.len());
         assert_eq!(reached.load(Ordering::Relaxed), STALLED as u64);
-        println!(
+        eprintln!(
             "{way:?}: {cost:.1} KiB for each of {} stalled uploads",
             held.len()
         );

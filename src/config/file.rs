@@ -96,7 +96,7 @@ pub static SETTINGS: [Setting; 67] = [
         // Whom to protect cannot be guessed.
         default: None,
         kind: Kind::Text,
-        what: "the service behind keygate: http://, https:// or h2c://HOST:PORT, or unix:/path",
+        what: "the service behind keygate: http://HOST:PORT, https://…, h2c://… or unix:/path",
     },
     // Applications build links from the Host that the client sees.
     setting(

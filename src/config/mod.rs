@@ -318,7 +318,7 @@ impl Auth {
         let everywhere = |source: &&Source| **source != Source::WsProtocol;
         let source = self.sources.iter().find(everywhere);
         source
-            .or(self.sources.first())
+            .or_else(|| self.sources.first())
             .expect("a configuration has a source")
     }
 }

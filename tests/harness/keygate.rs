@@ -444,7 +444,7 @@ fn addresses(log: &str, prefix: &str) -> Vec<SocketAddr> {
             let rest = &log[at + prefix.len()..];
             let rest = rest
                 .strip_prefix("http://")
-                .or(rest.strip_prefix("https://"))?;
+                .or_else(|| rest.strip_prefix("https://"))?;
             let end = rest.find(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c));
             rest[..end.unwrap_or(rest.len())].parse().ok()
         })
