@@ -11,8 +11,8 @@ mod settings;
 mod streams;
 
 use std::time::Duration;
-use std::time::Instant;
 
+use crate::harness::comes_true;
 use crate::harness::frames::Http2;
 use crate::harness::frames::others_are_served;
 use crate::harness::keygate::Keygate;
@@ -47,17 +47,10 @@ fn protocol_errors(keygate: &Keygate) -> f64 {
     keygate.metrics().total("keygate_protocol_errors_total")
 }
 
-/// Whether more is counted than `before`; waits for it where it is `expected`, since a connection that lingers is counted
-/// when it has ended.
+/// Whether more is counted than `before`; waits for it where it is `expected`.
 fn is_counted(keygate: &Keygate, before: f64, expected: bool) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(3);
-    loop {
-        let counted = protocol_errors(keygate) > before;
-        if counted || !expected || Instant::now() > deadline {
-            return counted;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let patience = Duration::from_secs(if expected { 3 } else { 0 });
+    comes_true(patience, || protocol_errors(keygate) > before)
 }
 
 /// Plays rows of bytes, each on a connection of its own; all of them before any failure is told.

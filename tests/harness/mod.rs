@@ -49,6 +49,20 @@ pub(crate) fn found<T>(what: &str, within: Duration, mut look: impl FnMut() -> O
     }
 }
 
+/// Whether `check` comes to hold within `within`: for tables, which tell of all their failures at once.
+pub(crate) fn comes_true(within: Duration, mut check: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + within;
+    loop {
+        if check() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Checks that `holds` stays true for `span`: for promises that something does not happen.
 #[track_caller]
 pub(crate) fn throughout(what: &str, span: Duration, mut holds: impl FnMut() -> bool) {
