@@ -57,7 +57,8 @@ impl ResolvesServerCert for Choice {
         let usable = |known: &&Arc<CertifiedKey>| {
             known.key.choose_scheme(hello.signature_schemes()).is_some()
         };
-        named.iter().find(usable).or(named.first()).cloned()
+        let chosen = named.iter().find(usable);
+        chosen.or_else(|| named.first()).cloned()
     }
 }
 

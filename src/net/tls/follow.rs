@@ -69,7 +69,6 @@ struct Trouble {
 }
 
 impl Follower {
-    #[expect(clippy::too_many_arguments, reason = "its one caller puts it together")]
     pub(super) fn new(
         units: Vec<Unit>,
         groups: Vec<Group>,

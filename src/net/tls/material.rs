@@ -126,7 +126,7 @@ fn read(
             "replace it: no client would take it",
         )]
     })?;
-    let key = together(wanted, chain, key, provider).map_err(|fault| vec![fault])?;
+    let key = together(wanted, chain, key, provider)?;
     let digest = Sha256::new()
         .chain_update(Sha256::digest(text.bytes()))
         .chain_update(Sha256::digest(key_text.bytes()));
@@ -182,11 +182,15 @@ fn together(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     provider: &CryptoProvider,
-) -> Result<CertifiedKey, Fault> {
+) -> Result<CertifiedKey, Vec<Fault>> {
     let (file, key_file) = (&wanted.certificate, &wanted.key);
     let key = provider.key_provider.load_private_key(key).map_err(|_| {
         let hint = "use an RSA, ECDSA (P-256, P-384, P-521) or Ed25519 key";
-        Fault::lasting(key_file, "the private key cannot be used", hint)
+        vec![Fault::lasting(
+            key_file,
+            "the private key cannot be used",
+            hint,
+        )]
     })?;
     let certified = CertifiedKey::new(chain, key);
     let Err(error) = certified.keys_match() else {
@@ -195,7 +199,7 @@ fn together(
     if !matches!(error, rustls::Error::InconsistentKeys(_)) {
         let what = format!("its first certificate cannot be used: {error}");
         let hint = "replace it: no client would take it";
-        return Err(Fault::lasting(file, what, hint));
+        return Err(vec![Fault::lasting(file, what, hint)]);
     }
     let of_another = certified.cert.iter().skip(1).any(|other| {
         let key = Arc::clone(&certified.key);
@@ -206,14 +210,14 @@ fn together(
     if of_another {
         let what = "the private key fits a certificate that is not the first in its file";
         let hint = "put the server's own certificate first, and behind it those that lead to its authority";
-        return Err(Fault::passing(file, what, hint));
+        return Err(vec![Fault::passing(file, what, hint)]);
     }
-    Err(Fault::passing(
+    Err(vec![Fault::passing(
         key_file,
         format!(
             "the private key does not fit the certificate {}",
             file.display()
         ),
         "name the key that the certificate was made for",
-    ))
+    )])
 }
