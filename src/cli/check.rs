@@ -17,6 +17,7 @@ use crate::config::Inspection;
 use crate::config::Overrides;
 use crate::net::tls;
 use crate::problem::Problem;
+use crate::proxy;
 use crate::store::reload;
 
 /// How much of a file is read to see what it is.
@@ -76,6 +77,7 @@ impl Report {
             Ok(loaded) => {
                 self.warnings.extend(loaded.warnings);
                 self.certificates(&loaded.config);
+                self.upstream_tls(&loaded.config);
             }
             Err(problems) => self.problems.extend(problems),
         }
@@ -92,6 +94,19 @@ impl Report {
         match tls::load(wanted, &Clock::system()) {
             Ok(certificates) => self.warnings.extend(certificates.warnings()),
             Err(problems) => self.problems.extend(problems),
+        }
+    }
+
+    /// The files for TLS to the upstream.
+    fn upstream_tls(&mut self, config: &Config) {
+        if let Err(error) = proxy::check_upstream_tls(config) {
+            self.problems.push(Problem {
+                file: config.file.clone().unwrap_or_default(),
+                place: None,
+                path: String::new(),
+                what: error.to_string(),
+                hint: error.hint().map(str::to_owned),
+            });
         }
     }
 

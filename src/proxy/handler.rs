@@ -380,8 +380,11 @@ async fn forward(
     transaction.upstream = sent.to;
     transaction.request_bytes = sent.body_bytes;
     transaction.upstream_time = Some(answered.saturating_duration_since(transaction.started));
-    let answer = answer.map_err(|failure| Stop::failed(&failure, worker, transaction))?;
+    let mut answer = answer.map_err(|failure| Stop::failed(&failure, worker, transaction))?;
     let switches = answer.head.status == StatusCode::SWITCHING_PROTOCOLS;
+    if switches && answer.body.is_http2() {
+        websocket::add_proof(&parts.headers, &mut answer.head.headers);
+    }
     let what = if switches && !(websocket && switches_to_websocket(&answer.head.headers)) {
         "a switch of protocols that was not asked for"
     } else if switches

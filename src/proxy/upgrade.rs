@@ -25,7 +25,7 @@ use crate::net::watchdog::Watched;
 use crate::proxy::lane;
 use crate::proxy::lane::Lane;
 use crate::proxy::reader::Reader;
-use crate::proxy::upstream::connect;
+use crate::proxy::upstream::Joined;
 use crate::proxy::worker::Worker;
 use crate::transactions::Transaction;
 use crate::transactions::record::End;
@@ -43,13 +43,13 @@ pub(crate) async fn join(
     worker: Rc<Worker>,
     lane: Rc<Lane>,
     client: OnUpgrade,
-    upstream: connect::Connection,
+    upstream: Joined,
     mut transaction: Transaction,
 ) {
     let listed = lane::list(&worker, &lane.watched, &lane.in_use).await;
     let Ok(upgraded) = client.await else { return }; // the client went before it had the 101
     lane.watched.set_pause(worker.config.timeouts.stream);
-    let (upstream, begun) = (upstream.stream, upstream.input.freeze());
+    let (upstream, begun) = (upstream.stream, upstream.input);
     let carried = match upgraded.downcast::<TokioIo<Reader>>() {
         Ok(http1) => {
             let (client, sent) = (http1.io.into_inner(), http1.read_buf);

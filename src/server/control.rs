@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::net::listen::Listener;
 use crate::net::tls;
 use crate::proxy::Resolver;
+use crate::proxy::UpstreamCertificates;
 use crate::server::restart::Restart;
 use crate::server::stop::Asked;
 use crate::server::stop::Signals;
@@ -43,6 +44,7 @@ pub(super) struct Control {
     pub(super) admin: Option<(Listener, admin::Api)>,
     pub(super) telemetry: Option<Listener>,
     pub(super) resolver: Option<Resolver>,
+    pub(super) upstream_certificates: Option<UpstreamCertificates>,
     pub(super) reloader: Reloader,
     pub(super) reload: ReloadHandle,
     pub(super) follower: tls::Follower,
@@ -116,6 +118,7 @@ impl Control {
             },
         };
         let (reloader, follower) = (self.reloader, self.follower);
+        let upstream_certificates = self.upstream_certificates;
         let serve = telemetry.map(|listener| telemetry::serve(listener, about));
         thread::Builder::new()
             .name("keygate-control".to_owned())
@@ -123,6 +126,9 @@ impl Control {
                 runtime.block_on(async move {
                     tokio::spawn(reloader.run());
                     tokio::spawn(follower.run());
+                    if let Some(upstream_certificates) = upstream_certificates {
+                        tokio::spawn(upstream_certificates.run());
+                    }
                     tokio::spawn(orders.obey(signals));
                     if let Some(restart) = restart {
                         tokio::spawn(restart.run());

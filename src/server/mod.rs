@@ -50,6 +50,7 @@ use crate::net::tls;
 use crate::problem::Problem;
 use crate::proxy;
 use crate::proxy::HostRule;
+use crate::proxy::RouteError;
 use crate::server::control::Control;
 use crate::server::data_dir::DataDir;
 use crate::server::data_dir::DataDirError;
@@ -109,6 +110,9 @@ pub enum StartError {
     /// Names cannot be looked up.
     #[error(transparent)]
     Resolve(#[from] proxy::ResolveError),
+    /// There is nothing to check the upstream's certificate with, or to show it.
+    #[error(transparent)]
+    UpstreamTls(#[from] proxy::UpstreamTlsError),
     /// The system refused a thread, a runtime or a signal handler.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -127,6 +131,7 @@ impl StartError {
             | Self::Log(_)
             | Self::Audit(_)
             | Self::Resolve(_)
+            | Self::UpstreamTls(_)
             | Self::System(_) => &[],
         }
     }
@@ -137,6 +142,7 @@ impl StartError {
         match self {
             Self::DataDir { hint, .. } => Some(hint),
             Self::Listen(error) => error.hint(),
+            Self::UpstreamTls(error) => error.hint(),
             Self::Problems { .. }
             | Self::Policy(_)
             | Self::UpstreamHost
@@ -156,6 +162,7 @@ impl StartError {
             | Self::UpstreamHost
             | Self::Log(_)
             | Self::Audit(_)
+            | Self::UpstreamTls(_)
             | Self::DataDir { wrong: true, .. } => 2,
             Self::DataDir { wrong: false, .. }
             | Self::Listen(_)
@@ -175,6 +182,15 @@ impl From<DataDirError> for StartError {
             error: error.into(),
             hint,
             wrong,
+        }
+    }
+}
+
+impl From<RouteError> for StartError {
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::Resolve(error) => Self::Resolve(error),
+            RouteError::Tls(error) => Self::UpstreamTls(error),
         }
     }
 }
@@ -293,7 +309,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         .map(|address| Listener::bind(&Address::Tcp(address)))
         .transpose()?;
     let telemetry_address = telemetry.as_ref().and_then(Listener::tcp_address);
-    let (destination, resolver) = proxy::destination(&config.upstream, clock.clone())?;
+    let health = Health::new();
+    let route = proxy::route(&config, clock.clone(), Arc::clone(&health))?;
 
     let audit = Audit::open(&config.data_dir.join("audit"), clock.clone())?;
     let secret = SecretFile::new(config.keys.secret_file.clone());
@@ -303,7 +320,6 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
 
     // What is shared.
     let metrics = Metrics::new(config.workers.get());
-    let health = Health::new();
     let mut log = Log::start(&config.transactions, &metrics, &health, clock.clone())?;
     let keys = initial.table().len();
     let (reloader, reload, reader) = Reloader::new(
@@ -342,7 +358,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         provenance,
         admin: admin.map(|listener| (listener, api)),
         telemetry,
-        resolver,
+        resolver: route.resolver,
+        upstream_certificates: route.certificates,
         reloader,
         reload,
         follower,
@@ -366,7 +383,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         policy,
         keys: reader,
         tls: certificates.clients().cloned(),
-        destination,
+        destination: route.destination,
         host,
         metrics,
         health,

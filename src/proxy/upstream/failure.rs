@@ -20,8 +20,8 @@ pub(crate) enum SendError {
     Client(#[from] BodyFault),
 }
 
-/// What the upstream did.
-#[derive(Debug, thiserror::Error)]
+/// What the upstream did. Several requests may have waited for one connection, so it can be told more than once.
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum UpstreamFailure {
     /// The name has no address.
     #[error("the upstream's name has no address yet")]
@@ -32,20 +32,31 @@ pub(crate) enum UpstreamFailure {
         /// Where to.
         address: Arc<str>,
         /// Why not.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
+    /// The request cannot be said in what this upstream speaks.
+    #[error("the request cannot be sent to this upstream: {0}")]
+    Unsendable(&'static str),
     /// The connection broke while reading the answer.
     #[error("the connection broke while the answer was read: {0}")]
-    Read(io::Error),
+    Read(Arc<io::Error>),
     /// It closed without an answer.
     #[error("the connection was closed without an answer")]
     Closed,
     /// It closed in the middle of the answer.
     #[error("the answer ended early")]
     Truncated,
-    /// The answer is not HTTP/1, or not framed in one way only.
+    /// The answer is not HTTP, or not framed in one way only.
     #[error("a malformed answer: {0}")]
     Malformed(&'static str),
+    /// HTTP/2 ended the stream or the connection with a code.
+    #[error("{what}: {code:?}")]
+    Http2 {
+        /// What happened.
+        what: &'static str,
+        /// The code, as RFC 9113 §7 names it.
+        code: h2::Reason,
+    },
     /// It was too slow.
     #[error("{} ({limit:?})", wait.sentence())]
     Timeout {
@@ -99,6 +110,8 @@ impl UpstreamFailure {
             | Self::Read(_)
             | Self::Closed
             | Self::Truncated
+            | Self::Unsendable(_)
+            | Self::Http2 { .. }
             | Self::Malformed(_) => None,
         }
     }
@@ -111,6 +124,8 @@ impl UpstreamFailure {
             | Self::Connect { .. }
             | Self::Truncated
             | Self::Malformed(_)
+            | Self::Unsendable(_)
+            | Self::Http2 { .. }
             | Self::Timeout { .. } => false,
         }
     }

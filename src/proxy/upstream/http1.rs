@@ -211,7 +211,7 @@ impl Exchange {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(UpstreamFailure::Truncated.into())),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Err(UpstreamFailure::Read(error).into()));
+                    return Poll::Ready(Err(UpstreamFailure::Read(Arc::new(error)).into()));
                 }
                 Poll::Pending => return self.wait_for_head(uploaded, context),
             }
@@ -357,7 +357,7 @@ impl Exchange {
                 }
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Some(Err(UpstreamFailure::Read(error).into())));
+                    return Poll::Ready(Some(Err(UpstreamFailure::Read(Arc::new(error)).into())));
                 }
                 Poll::Pending => {
                     if self.watched.passed(&self.watched.upstream) {

@@ -71,6 +71,11 @@ impl Pool {
             .retain(|idle| still_there(&idle.connection));
     }
 
+    /// How long connections are kept.
+    pub(crate) const fn idle_max(&self) -> Duration {
+        self.idle_max
+    }
+
     /// Whether no connection is kept.
     pub(crate) fn is_empty(&self) -> bool {
         self.idle.borrow().is_empty()

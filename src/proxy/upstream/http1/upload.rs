@@ -121,11 +121,6 @@ impl Upload {
         true
     }
 
-    /// Back to the body alone, to be sent in another way.
-    pub(crate) fn into_source(self) -> Source {
-        self.source
-    }
-
     /// Takes as much of the body as there is and as fits one send.
     pub(super) fn gather(&mut self, context: &mut Context<'_>) -> Result<(), BodyFault> {
         while self.piece.is_empty() && self.out.len() - self.sent < COPY_MAX && !self.source.ended()
