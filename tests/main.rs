@@ -41,4 +41,6 @@ mod transactions;
 mod transactions_cli;
 mod upgrade;
 mod upstream;
+mod upstream_http2;
 mod upstream_malformed;
+mod upstream_tls;

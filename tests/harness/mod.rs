@@ -18,6 +18,8 @@ pub(crate) mod setup;
 pub(crate) mod terminal;
 pub(crate) mod tls;
 pub(crate) mod upstream;
+pub(crate) mod upstream_frames;
+pub(crate) mod upstream_h2;
 pub(crate) mod wire;
 
 use std::fmt::Write as _;

@@ -124,7 +124,8 @@ impl Authority {
         self.issue(&Wish::client(name))
     }
 
-    fn der(&self) -> CertificateDer<'static> {
+    /// Its certificate.
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
         self.issuer.der().clone()
     }
 }
@@ -146,6 +147,12 @@ impl Wish {
         let mut params = CertificateParams::new(names).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         Self(params)
+    }
+
+    /// Of a server with these names or addresses, and no other.
+    pub(crate) fn named(names: &[&str]) -> Self {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        Self(CertificateParams::new(names).unwrap())
     }
 
     /// Of a client: `CN=name,O=tests`.
