@@ -33,7 +33,9 @@ thread_local! {
 }
 
 /// How much of what a client still sends is read and dropped after keygate has closed its side, bytes.
-/// Without that, unread bytes turn the close into a reset that can eat the answer.
+/// Without that, unread bytes turn the close into a reset that can eat the answer. Behind that nothing is read any
+/// more, and the client, whose buffers fill up, has the rest of the time to look at what it was told: a close at
+/// once would be that reset (curl then fails in one upload of ten).
 const LINGER_BYTES_MAX: usize = 64 * 1024;
 
 /// How long that is done.
@@ -305,8 +307,11 @@ impl AsyncWrite for ClientIo {
         }
         let mut scratch = [0; 4096];
         loop {
-            if self.lingered >= Some(LINGER_BYTES_MAX) || self.watched.passed(&self.watched.write) {
+            if self.watched.passed(&self.watched.write) {
                 return Poll::Ready(Ok(()));
+            }
+            if self.lingered >= Some(LINGER_BYTES_MAX) {
+                return Poll::Pending; // until the time has passed
             }
             let mut buffer = ReadBuf::new(&mut scratch);
             match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {

@@ -84,6 +84,8 @@ struct About {
 pub(crate) struct Begun {
     about: About,
     body: Incoming,
+    /// Where it asks for another protocol: the connection, once hyper lets go of it.
+    upgrade: Option<OnUpgrade>,
     transaction: Transaction,
     next: Result<Outbound, Refused>,
 }
@@ -106,6 +108,7 @@ pub(crate) fn begin(
     request: Request<Incoming>,
 ) -> Result<Begun, NoAnswer> {
     let (mut parts, body) = request.into_parts();
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
     let Some(taken) = take(worker, lane, &mut parts) else {
         worker.metrics.protocol_error(ProtocolError::OutOfStep);
         return Err(NoAnswer);
@@ -127,6 +130,7 @@ pub(crate) fn begin(
     Ok(Begun {
         about,
         body,
+        upgrade,
         transaction,
         next,
     })
@@ -152,6 +156,7 @@ pub(crate) async fn handle(
     let Begun {
         about,
         body,
+        mut upgrade,
         mut transaction,
         next,
     } = begun?;
@@ -165,7 +170,7 @@ pub(crate) async fn handle(
     };
     let mut waits = true;
     let mut response = match served {
-        Ok(passed) => pass_back(&worker, &lane, passed, &about, transaction),
+        Ok(passed) => pass_back(&worker, &lane, passed, &mut upgrade, &about, transaction),
         Err(Stop::Answer(mut refused)) => {
             // What is left of a body that nobody reads stands in the way of the next request.
             refused.close |= has_body;
@@ -175,6 +180,9 @@ pub(crate) async fn handle(
         }
         Err(Stop::ClientGone) => return Err(NoAnswer),
     };
+    if let Some(client) = upgrade {
+        upgrade::decline(&worker, &lane, client);
+    }
     if waits && let Some(receipt) = response.body_mut().record_ahead() {
         receipt.await;
     }
@@ -434,7 +442,8 @@ fn note(transaction: &mut Transaction, client: &Client, verdict: &Verdict) {
 fn pass_back(
     worker: &Rc<Worker>,
     lane: &Rc<Lane>,
-    (mut parts, answer): (Parts, Answer),
+    (parts, answer): (Parts, Answer),
+    upgrade: &mut Option<OnUpgrade>,
     about: &About,
     mut transaction: Transaction,
 ) -> Response<Body> {
@@ -451,10 +460,7 @@ fn pass_back(
     transaction.status = Some(status.as_u16());
     let body = if switches {
         lane.decide_upgrade(true);
-        if let (Some(client), Some(upstream)) = (
-            parts.extensions.remove::<OnUpgrade>(),
-            body.into_connection(),
-        ) {
+        if let (Some(client), Some(upstream)) = (upgrade.take(), body.into_connection()) {
             let (worker, lane) = (Rc::clone(worker), Rc::clone(lane));
             tokio::task::spawn_local(upgrade::join(worker, lane, client, upstream, transaction));
         }

@@ -239,7 +239,10 @@ async fn discard(lane: &Lane, mut body: Incoming) {
     watched.arm(&watched.read, DISCARD);
     let mut discarded = 0;
     poll_fn(|context| {
-        while discarded < DISCARD_BYTES_MAX && !watched.passed(&watched.read) {
+        while !watched.passed(&watched.read) {
+            if discarded >= DISCARD_BYTES_MAX {
+                return Poll::Pending; // until the time has passed: the client's window is used up soon
+            }
             match std::task::ready!(Pin::new(&mut body).poll_frame(context)) {
                 Some(Ok(frame)) => discarded += frame.data_ref().map_or(0, Bytes::len),
                 Some(Err(_)) | None => break,

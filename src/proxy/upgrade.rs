@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
 
 use crate::config::Timeouts;
 use crate::net::watchdog::Watched;
@@ -65,6 +66,20 @@ pub(crate) async fn join(
     transaction.response_bytes = carried.down;
     transaction.end = carried.end;
     lane.answered();
+}
+
+/// Ends the connection of a client in order that has asked for another protocol and got an answer in this one: when
+/// it is over, hyper hands it back as if it had been switched, and leaves the closing to whoever takes it.
+pub(crate) fn decline(worker: &Rc<Worker>, lane: &Rc<Lane>, client: OnUpgrade) {
+    let (worker, lane) = (Rc::clone(worker), Rc::clone(lane));
+    tokio::task::spawn_local(async move {
+        let Ok(upgraded) = client.await else { return };
+        let Ok(parts) = upgraded.downcast::<TokioIo<Reader>>() else {
+            return; // a stream of HTTP/2 has no connection of its own
+        };
+        let _listed = lane::list(&worker, &lane.watched, &lane.in_use).await;
+        let _ = parts.io.into_inner().shutdown().await; // whoever is gone needs no end
+    });
 }
 
 /// What a tunnel has carried, and how it ended.

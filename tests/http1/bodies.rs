@@ -419,6 +419,33 @@ fn the_answer_to_a_big_refused_upload_can_be_read() {
     }
 }
 
+/// A client that looks for an answer between two writes must not find its connection reset by then: curl gives up at
+/// the failed write. Also where it asks for another protocol, whose connections hyper does not close itself.
+#[test]
+fn a_refused_upload_is_not_reset_while_its_client_still_writes() {
+    let keygate = Setup::of(&Upstream::echo()).spawn();
+    let piece = noise(1024 * 1024);
+    for fields in ["", "connection: upgrade\r\nupgrade: h2c\r\n"] {
+        let mut client = keygate.connect();
+        let blocked = Duration::from_millis(200);
+        client.reader().wire.set_write_timeout(blocked).unwrap();
+        client.send(format!(
+            "POST /up HTTP/1.1\r\nhost: app\r\n{fields}content-length: 1000000000\r\n\r\n"
+        ));
+        let stopped = loop {
+            if let Err(error) = client.try_send(&piece) {
+                break error.kind();
+            }
+        };
+        assert_eq!(stopped, std::io::ErrorKind::WouldBlock, "{fields}");
+        assert_eq!(client.read("POST").status, 401, "{fields}");
+        let begun = Instant::now();
+        let mut end = [0];
+        let _ = std::io::Read::read(&mut client.reader().wire, &mut end);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{fields}: kept");
+    }
+}
+
 #[test]
 fn a_small_refused_body_costs_no_one_the_next_answer() {
     let upstream = Upstream::echo();
