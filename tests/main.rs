@@ -13,6 +13,7 @@ mod agreement;
 mod auth;
 mod canary;
 mod cli;
+mod clients;
 mod config;
 mod dependencies;
 mod edits;
