@@ -148,7 +148,7 @@ def main():
             failed += len(problems)
             count += 1
         # Whoever puts a gate before an app has to close the other way.
-        if gated and "NetworkPolicy" not in kinds and "without-policy" not in name:
+        if gated and "NetworkPolicy" not in kinds and "without-policies" not in name:
             print(f"{name}: no NetworkPolicy")
             failed += 1
     print(f"{count} objects in {len(sys.argv) - 2} files, {failed} problems")

@@ -24,12 +24,13 @@ def queries(dashboard):
             yield panel["title"], target["expr"]
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
-            yield f"variable {variable['name']}", re.fullmatch(r"label_values\((.*), \w+\)", variable["query"])[1]
+            query = re.fullmatch(r"label_values\((.*), \w+\)", variable["query"])[1]
+            yield f"variable {variable['name']}", query
 
 
 def concrete(query):
     """As Grafana would ask it."""
-    return re.sub(r"\$__(rate_)?interval", "5m", query).replace('"$job"', '".+"').replace('"$instance"', '".+"')
+    return re.sub(r"\$__rate_interval", "5m", query).replace('"$job"', '".+"').replace('"$instance"', '".+"')
 
 
 def main():
