@@ -18,6 +18,7 @@ use rustix::process::Signal;
 use crate::harness::SOON;
 use crate::harness::eventually;
 use crate::harness::keygate::Keygate;
+use crate::harness::kubelet::Volume;
 use crate::harness::requests::with_token;
 use crate::harness::setup::GOOD;
 use crate::harness::setup::OTHER;
@@ -250,39 +251,19 @@ fn a_slow_writer_is_followed_at_its_end() {
     expect_new_keys(&keygate);
 }
 
-/// The kubelet's atomic writer: the file is a link through `..data`, which is itself a link to a folder
-/// with a time for a name, replaced by rename; the old folder is removed after it.
-fn kubelet_writes(volume: &Path, stamp: &str, text: &str) {
-    let folder = volume.join(format!("..2026_11_23_10_00_00.{stamp}"));
-    fs::create_dir(&folder).unwrap();
-    write_in_place(&folder.join("keys.yaml"), text);
-    let data = volume.join("..data");
-    let old = fs::read_link(&data).ok();
-    let aside = volume.join("..data_tmp");
-    symlink(folder.file_name().unwrap(), &aside).unwrap();
-    fs::rename(&aside, &data).unwrap();
-    if !volume.join("keys.yaml").is_symlink() {
-        symlink("..data/keys.yaml", volume.join("keys.yaml")).unwrap();
-    }
-    if let Some(old) = old {
-        fs::remove_dir_all(volume.join(old)).unwrap();
-    }
-}
-
 #[test]
 fn a_kubernetes_volume_is_followed() {
     let upstream = Upstream::echo();
     let setup = Setup::of(&upstream)
         .key_file("volume/keys.yaml")
         .no_key_file();
-    let volume = setup.folder.path().join("volume");
-    fs::create_dir(&volume).unwrap();
-    kubelet_writes(&volume, "1", &usual_keys());
+    let mut volume = Volume::in_folder(&setup.folder.path().join("volume"));
+    volume.write([("keys.yaml", &*usual_keys())]);
     let keygate = setup.spawn();
     assert_eq!((keygate.status(GOOD), keygate.status(NEW)), (200, 401));
-    kubelet_writes(&volume, "2", &new_keys());
+    volume.write([("keys.yaml", &*new_keys())]);
     expect_new_keys(&keygate);
-    kubelet_writes(&volume, "3", &usual_keys());
+    volume.write([("keys.yaml", &*usual_keys())]);
     eventually("the second swap is followed too", SOON, || {
         keygate.status(GOOD) == 200
     });

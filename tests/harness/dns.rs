@@ -41,6 +41,7 @@ pub(crate) struct Dns {
 }
 
 struct Shared {
+    name: &'static str,
     answer: Mutex<Answer>,
     asked: AtomicUsize,
     stopped: AtomicBool,
@@ -49,6 +50,11 @@ struct Shared {
 impl Dns {
     /// One that answers like this; none where this process may not have port 53.
     pub(crate) fn start(answer: Answer) -> Option<Self> {
+        Self::knowing(NAME, answer)
+    }
+
+    /// The same, with another name that it knows.
+    pub(crate) fn knowing(name: &'static str, answer: Answer) -> Option<Self> {
         let socket = match bind() {
             Ok(socket) => socket,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -62,6 +68,7 @@ impl Dns {
             .set_read_timeout(Some(Duration::from_millis(50)))
             .unwrap();
         let shared = Arc::new(Shared {
+            name,
             answer: Mutex::new(answer),
             asked: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
@@ -82,15 +89,19 @@ impl Dns {
         self.shared.asked.load(Ordering::SeqCst)
     }
 
+    /// A `resolv.conf` that leads here.
+    pub(crate) fn settings(&self) -> String {
+        format!(
+            "nameserver {}\noptions timeout:1 attempts:1\n",
+            self.address
+        )
+    }
+
     /// A keygate whose upstream has the name, and this server to ask.
     pub(crate) fn setup(&self, port: u16) -> Setup {
         let mut setup = Setup::in_front_of(&format!("http://{NAME}:{port}"));
         let settings = setup.folder.path().join("resolv.conf");
-        let text = format!(
-            "nameserver {}\noptions timeout:1 attempts:1\n",
-            self.address
-        );
-        fs::write(&settings, text).unwrap();
+        fs::write(&settings, self.settings()).unwrap();
         setup.bind_mount = Some((settings, "/etc/resolv.conf".into()));
         setup
     }
@@ -131,7 +142,7 @@ impl Shared {
                 continue;
             };
             let answer = self.answer.lock().unwrap().clone();
-            if let Some(reply) = reply(&query[..length], &answer) {
+            if let Some(reply) = reply(&query[..length], self.name, &answer) {
                 let _ = socket.send_to(&reply, from);
             }
             self.asked.fetch_add(1, Ordering::SeqCst);
@@ -140,7 +151,7 @@ impl Shared {
 }
 
 /// RFC 1035 §4, for one question.
-fn reply(query: &[u8], answer: &Answer) -> Option<Vec<u8>> {
+fn reply(query: &[u8], name: &str, answer: &Answer) -> Option<Vec<u8>> {
     let mut labels = Vec::new();
     let mut at = 12;
     while *query.get(at)? != 0 {
@@ -152,7 +163,7 @@ fn reply(query: &[u8], answer: &Answer) -> Option<Vec<u8>> {
     let question = query.get(12..at + 5)?;
     let (addresses, ttl) = match answer {
         Answer::Silence => return None,
-        Answer::Addresses(addresses, ttl) if labels.join(".") == NAME => {
+        Answer::Addresses(addresses, ttl) if labels.join(".") == name => {
             let wanted =
                 |ip: &&IpAddr| matches!((kind, ip), (1, IpAddr::V4(_)) | (28, IpAddr::V6(_)));
             (Some(addresses.iter().filter(wanted).collect()), *ttl)

@@ -438,7 +438,7 @@ fn watch_over(pid: Pid) -> SyncSender<()> {
 }
 
 /// The addresses after each `prefix` in keygate's start-up lines.
-fn addresses(log: &str, prefix: &str) -> Vec<SocketAddr> {
+pub(crate) fn addresses(log: &str, prefix: &str) -> Vec<SocketAddr> {
     log.match_indices(prefix)
         .filter_map(|(at, _)| {
             let rest = &log[at + prefix.len()..];

@@ -10,6 +10,7 @@ pub(crate) mod frames;
 pub(crate) mod gate;
 pub(crate) mod in_process;
 pub(crate) mod keygate;
+pub(crate) mod kubelet;
 pub(crate) mod message;
 pub(crate) mod metrics;
 pub(crate) mod requests;
