@@ -45,6 +45,11 @@ def main():
     keys, token = folder / "keys.yaml", folder / "token"
     keys.write_text("version: 1\nkeys: []\n", encoding="utf-8")
     token.write_text(secrets.token_hex(), encoding="utf-8")
+    certificate, key = folder / "tls.crt", folder / "tls.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "90",
+         "-subj", "/CN=app.test", "-keyout", key, "-out", certificate], check=True, capture_output=True,
+    )
     count = failed = 0
     for name in sys.argv[3:]:
         for place, text, value in texts(name):
@@ -55,7 +60,9 @@ def main():
             missing = {} if is_keys else {"version": "version: 1\n", "upstream": "upstream: http://127.0.0.1:3000\n"}
             text += "".join(line for setting, line in missing.items() if setting not in value)
             # What it names is on other machines.
-            file.write_text(re.sub(r"/run/secrets/\w+", str(token), text), encoding="utf-8")
+            for path, here in [(r"/run/secrets/\w+", token), (r"/etc/[-\w/]+\.(crt|pem)", certificate), (r"/etc/[-\w/]+\.key", key)]:
+                text = re.sub(path, str(here), text)
+            file.write_text(text, encoding="utf-8")
             result = subprocess.run(
                 [keygate, "check", file], env={"KEYGATE_KEYS_FILE": str(keys)}, capture_output=True, text=True, check=False
             )
