@@ -306,3 +306,105 @@ fn log_good(good: &Good, source: &Source, how: &'static str) {
         (Good::Authorities(_), Source::Certificate(_)) => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use rcgen::CertificateParams;
+    use rcgen::KeyPair;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::config::Certificate;
+    use crate::net::tls;
+    use crate::net::tls::Certificates;
+    use crate::net::tls::Wanted;
+
+    /// Follows a certificate that ends in 2060, by a clock that stands at the beginning of 2026.
+    fn followed() -> (
+        Follower,
+        Certificates,
+        Clock,
+        Arc<Health>,
+        tempfile::TempDir,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("both.pem");
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2060, 1, 1);
+        let text = params.self_signed(&key).unwrap().pem() + &key.serialize_pem();
+        let mut file = std::fs::File::create(&path).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let certificate = Certificate {
+            certificate: path.clone(),
+            key: path,
+        };
+        let wanted = Wanted {
+            admin: Some(&certificate),
+            ..Wanted::default()
+        };
+        let clock = Clock::by_hand(Timestamp::parse("2026-01-01T00:00:00Z").unwrap());
+        let health = Health::new();
+        let loaded = tls::load(wanted, &clock).unwrap();
+        let (follower, certificates) = loaded.follow(Metrics::new(1), Arc::clone(&health));
+        (follower, certificates, clock, health, folder)
+    }
+
+    #[test]
+    fn a_certificate_that_expires_while_it_is_shown_is_told() {
+        let (mut follower, certificates, clock, health, _folder) = followed();
+        follower.tell();
+        assert_eq!(health.readiness().degraded, []);
+        clock.advance(Duration::from_secs(35 * 366 * 24 * 60 * 60));
+        follower.tell();
+        let why = health.readiness().degraded[0].why.clone();
+        let said = "the certificate expired on 2060-01-01T00:00:00Z";
+        assert!(why.contains(said), "{why}");
+        assert_eq!(certificates.status().problems.len(), 1);
+        assert_eq!(certificates.status().certificates.len(), 1, "still shown");
+    }
+
+    #[test]
+    fn what_may_pass_is_told_when_it_has_lasted_and_only_once() {
+        let (mut follower, _certificates, clock, ..) = followed();
+        let followed = &mut follower.followed[0];
+        let problem = Problem {
+            file: "key.pem".into(),
+            place: None,
+            path: String::new(),
+            what: "the file is empty".to_owned(),
+            hint: None,
+        };
+        let fault = |what: &str, may_pass| Fault {
+            problem: Problem {
+                what: what.to_owned(),
+                ..problem.clone()
+            },
+            may_pass,
+        };
+        let mut stumbles = |what: &str, may_pass, asked| {
+            followed.stumble(vec![fault(what, may_pass)], asked, clock.now())
+        };
+        assert!(!stumbles("empty", true, false), "not at once");
+        clock.advance(PATIENCE - Duration::from_millis(1));
+        assert!(!stumbles("torn", true, false), "nor while it changes");
+        clock.advance(Duration::from_millis(1));
+        assert!(stumbles("torn", true, false), "it has lasted");
+        assert!(!stumbles("torn", true, false), "once");
+        assert!(
+            !stumbles("torn", true, true),
+            "whoever asks reads it in the answer"
+        );
+        assert!(
+            stumbles("garbage", false, false),
+            "something else, that lasts"
+        );
+        followed.trouble = None;
+        let mut stumbles =
+            |may_pass, asked| followed.stumble(vec![fault("empty", may_pass)], asked, clock.now());
+        assert!(!stumbles(true, false));
+        assert!(stumbles(true, true), "whoever asks learns of it at once");
+    }
+}
