@@ -98,6 +98,8 @@ struct Outbound {
     hold: bool,
     /// Whether it asks for a WebSocket.
     websocket: bool,
+    /// Whether it may pause for long: gRPC.
+    pauses: bool,
 }
 
 /// Begins a request, as soon as hyper has its head: from here on it is judged and recorded, also if hyper finds
@@ -353,6 +355,7 @@ fn judge(
         body_max,
         hold,
         websocket,
+        pauses: about.grpc,
     })
 }
 
@@ -369,6 +372,7 @@ async fn forward(
         body_max,
         hold,
         websocket,
+        pauses,
     } = outbound;
     let outgoing = Outgoing {
         method: &parts.method,
@@ -376,6 +380,7 @@ async fn forward(
         headers: &parts.headers,
         body_max,
         hold,
+        pauses,
         stream: lane.is_http2().then_some(lane),
         policy: &worker.policy,
     };

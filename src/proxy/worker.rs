@@ -208,6 +208,7 @@ impl Worker {
             response: timeouts.response,
             body: timeouts.body,
             stream: timeouts.stream,
+            pauses: false,
         };
         let connector = Connector::new(destination, timeouts.connect, Arc::clone(&coarse));
         let upstream = Upstream::new(

@@ -34,6 +34,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) body_max: u64,
     /// Whether the body is held back until the upstream asks for it.
     pub(crate) hold: bool,
+    /// Whether it may pause for long: gRPC.
+    pub(crate) pauses: bool,
     /// The stream that it came over, if that is one of HTTP/2.
     pub(crate) stream: Option<&'a Rc<Lane>>,
     /// What may not be among the trailers.
@@ -67,6 +69,8 @@ pub(crate) struct Patience {
     pub(crate) body: Duration,
     /// The longest pause in an event stream or a gRPC stream.
     pub(crate) stream: Duration,
+    /// Whether the request is known for long pauses, before its answer tells.
+    pub(crate) pauses: bool,
 }
 
 /// A wait and how long it may be.
@@ -87,6 +91,9 @@ impl Patience {
 
     /// For the next bytes of a body.
     pub(super) const fn for_body(self) -> Limit {
+        if self.pauses {
+            return self.for_stream();
+        }
         Limit {
             wait: Wait::Body,
             limit: self.body,

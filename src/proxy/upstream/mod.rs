@@ -227,6 +227,10 @@ impl Upstream {
             *request.method,
             Method::GET | Method::HEAD | Method::OPTIONS
         );
+        let patience = Patience {
+            pauses: request.pauses,
+            ..self.patience
+        };
         match (way, load) {
             (Way::Http1 { connection, reused }, load) => {
                 let upload = match load {
@@ -235,7 +239,7 @@ impl Upstream {
                 };
                 sent.to = Some(Arc::clone(&connection.address));
                 let watch = Arc::clone(watched);
-                let exchange = http1::Exchange::new(connection, upload, watch, self.patience);
+                let exchange = http1::Exchange::new(connection, upload, watch, patience);
                 let mut exchange = Box::new(exchange);
                 let head = poll_fn(|context| exchange.poll_head(context)).await;
                 watched.upstream.clear();
@@ -257,7 +261,7 @@ impl Upstream {
             (Way::Http2(place), Load::Whole(source)) => {
                 sent.to = Some(Arc::clone(&place.link.address));
                 let watch = Arc::clone(watched);
-                let begun = http2::Exchange::begin(request, source, place, watch, self.patience);
+                let begun = http2::Exchange::begin(request, source, place, watch, patience);
                 let mut exchange = match begun {
                     Ok(exchange) => exchange,
                     Err(unsent) => {

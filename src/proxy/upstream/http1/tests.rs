@@ -47,6 +47,7 @@ const PATIENCE: Patience = Patience {
     response: Duration::from_secs(3600),
     body: Duration::from_secs(60),
     stream: Duration::from_secs(600),
+    pauses: false,
 };
 
 /// What a server sends when it has read a request's head.
@@ -273,6 +274,7 @@ fn upload(request: Request<Incoming>, hold: bool, body_max: u64) -> Upload {
         headers: &headers,
         body_max,
         hold,
+        pauses: false,
         stream: None,
         policy: &policy(),
     };
