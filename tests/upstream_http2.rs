@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use crate::harness::SOON;
 use crate::harness::eventually;
+use crate::harness::frames::settings;
 use crate::harness::keygate::Keygate;
 use crate::harness::noise;
 use crate::harness::requests::get;
@@ -22,7 +23,6 @@ use crate::harness::sha256;
 use crate::harness::throughout;
 use crate::harness::upstream_frames::FrameUpstream;
 use crate::harness::upstream_frames::headers;
-use crate::harness::upstream_frames::settings;
 use crate::harness::upstream_h2::H2Upstream;
 use crate::harness::upstream_h2::Manners;
 use crate::harness::wire::Broken;
@@ -569,8 +569,8 @@ fn a_websocket_that_is_refused_is_an_answer() {
             let came = peer.came.get(&stream)?;
             (!came.body.is_empty()).then(|| came.clone())
         })?;
-        peer.send(crate::harness::upstream_frames::data(stream, 0, &came.body))?;
-        peer.send(crate::harness::upstream_frames::reset(stream, 8))?;
+        peer.send(crate::harness::frames::data(stream, 0, &came.body))?;
+        peer.send(crate::harness::frames::reset(stream, 8))?;
         peer.until_closed();
         Ok(())
     });

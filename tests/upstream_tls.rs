@@ -313,7 +313,7 @@ fn a_start_with_files_that_cannot_be_used_ends_with_2_and_says_what_to_do() {
             "an empty CA",
             "{ca: ca.pem}",
             &[("ca.pem", "")],
-            "no certificate in it",
+            "the file is empty",
         ),
         (
             "a CA that is none",

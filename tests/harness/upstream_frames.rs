@@ -20,95 +20,39 @@ use std::time::Duration;
 
 use fluke_hpack::Decoder;
 
+use crate::harness::frames;
+use crate::harness::frames::PREFACE;
+use crate::harness::frames::flag;
+use crate::harness::frames::frame;
+use crate::harness::frames::hpack;
+use crate::harness::frames::kind;
+use crate::harness::frames::settings;
+use crate::harness::frames::settings_ack;
+use crate::harness::frames::window_update;
 use crate::harness::message::latin1;
-
-/// How every connection begins (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-pub(crate) const END_STREAM: u8 = 1;
-pub(crate) const NOTHING: u8 = 0;
-
-/// A frame.
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend_from_slice(payload);
-    bytes
-}
-
-/// A field that no table keeps, as it is (RFC 7541 §6.2.2).
-fn literal(name: &[u8], value: &[u8]) -> Vec<u8> {
-    let text = |bytes: &[u8]| {
-        let mut text = Vec::new();
-        if bytes.len() < 127 {
-            text.push(u8::try_from(bytes.len()).unwrap());
-        } else {
-            text.push(127);
-            let mut left = bytes.len() - 127;
-            while left >= 128 {
-                text.push(u8::try_from(left & 127).unwrap() | 128);
-                left >>= 7;
-            }
-            text.push(u8::try_from(left).unwrap());
-        }
-        text.extend_from_slice(bytes);
-        text
-    };
-    [vec![0], text(name), text(value)].concat()
-}
 
 /// HEADERS with these fields.
 pub(crate) fn headers(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
-    let block: Vec<u8> = fields
-        .iter()
-        .flat_map(|(name, value)| literal(name.as_bytes(), value.as_bytes()))
-        .collect();
-    frame(1, flags | 4, stream, &block)
+    frames::headers(stream, flags, &hpack::block(fields))
 }
 
 /// HEADERS with the rest of their block in CONTINUATION.
 pub(crate) fn long_headers(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
-    let block: Vec<u8> = fields
-        .iter()
-        .flat_map(|(name, value)| literal(name.as_bytes(), value.as_bytes()))
-        .collect();
+    let block = hpack::block(fields);
     let pieces: Vec<&[u8]> = block.chunks(16_384).collect();
-    let mut bytes = frame(1, flags, stream, pieces[0]);
+    let mut bytes = frame(kind::HEADERS, flags, stream, pieces[0]);
     for (at, piece) in pieces.iter().enumerate().skip(1) {
-        let last = if at + 1 == pieces.len() { 4 } else { 0 };
-        bytes.extend(frame(9, last, stream, piece));
+        let last = at + 1 == pieces.len();
+        let flags = if last { flag::END_HEADERS } else { flag::NONE };
+        bytes.extend(frame(kind::CONTINUATION, flags, stream, piece));
     }
     bytes
 }
 
-/// DATA.
-pub(crate) fn data(stream: u32, flags: u8, bytes: &[u8]) -> Vec<u8> {
-    frame(0, flags, stream, bytes)
-}
-
-/// RST_STREAM.
-pub(crate) fn reset(stream: u32, code: u32) -> Vec<u8> {
-    frame(3, NOTHING, stream, &code.to_be_bytes())
-}
-
 /// GOAWAY.
 pub(crate) fn go_away(last: u32, code: u32) -> Vec<u8> {
-    frame(
-        7,
-        NOTHING,
-        0,
-        &[last.to_be_bytes(), code.to_be_bytes()].concat(),
-    )
-}
-
-/// SETTINGS.
-pub(crate) fn settings(values: &[(u16, u32)]) -> Vec<u8> {
-    let payload: Vec<u8> = values
-        .iter()
-        .flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()[..]].concat())
-        .collect();
-    frame(4, NOTHING, 0, &payload)
+    let payload = [last.to_be_bytes(), code.to_be_bytes()].concat();
+    frame(kind::GOAWAY, flag::NONE, 0, &payload)
 }
 
 /// A request as far as the upstream has read it.
@@ -308,34 +252,39 @@ impl Peer {
         let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
         let stream = number(5) & 0x7fff_ffff;
         match kind {
-            0 => {
+            kind::DATA => {
                 let came = self.came.entry(stream).or_default();
                 came.body.extend_from_slice(payload);
-                came.ended |= flags & END_STREAM != 0;
+                came.ended |= flags & flag::END_STREAM != 0;
                 if self.gives_back && !payload.is_empty() {
-                    let count = u32::try_from(payload.len()).unwrap().to_be_bytes();
-                    self.send(frame(8, NOTHING, 0, &count))?;
-                    self.send(frame(8, NOTHING, stream, &count))?;
+                    let count = u32::try_from(payload.len()).unwrap();
+                    self.send(window_update(0, count))?;
+                    self.send(window_update(stream, count))?;
                 }
             }
-            1 => {
-                assert!(flags & 4 != 0, "keygate's test requests are short");
+            kind::HEADERS => {
+                assert!(
+                    flags & flag::END_HEADERS != 0,
+                    "keygate's test requests are short"
+                );
                 let fields = self.decoder.decode(payload).unwrap();
                 let fields: Vec<_> = fields
                     .iter()
                     .map(|(name, value)| (latin1(name), latin1(value)))
                     .collect();
                 let came = self.came.entry(stream).or_default();
-                came.ended = flags & END_STREAM != 0;
+                came.ended = flags & flag::END_STREAM != 0;
                 if came.fields.is_empty() {
                     came.fields = fields;
                     self.all.lock().unwrap().push((self.number, came.clone()));
                     self.fresh.push(stream);
                 }
             }
-            3 => self.came.entry(stream).or_default().reset = Some(number(9)),
-            4 if flags & 1 == 0 => self.send(frame(4, 1, 0, b""))?,
-            6 if flags & 1 == 0 => self.send(frame(6, 1, 0, payload))?,
+            kind::RST_STREAM => self.came.entry(stream).or_default().reset = Some(number(9)),
+            kind::SETTINGS if flags & flag::ACK == 0 => self.send(settings_ack())?,
+            kind::PING if flags & flag::ACK == 0 => {
+                self.send(frame(kind::PING, flag::ACK, 0, payload))?;
+            }
             _ => {}
         }
         Ok(())

@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
+use crate::harness::frames::data;
+use crate::harness::frames::frame;
+use crate::harness::frames::reset;
+use crate::harness::frames::settings;
 use crate::harness::requests::get;
 use crate::harness::setup::Setup;
 use crate::harness::upstream_frames::FrameUpstream;
-use crate::harness::upstream_frames::data;
-use crate::harness::upstream_frames::frame;
 use crate::harness::upstream_frames::go_away;
 use crate::harness::upstream_frames::headers;
 use crate::harness::upstream_frames::long_headers;
-use crate::harness::upstream_frames::reset;
-use crate::harness::upstream_frames::settings;
 
 /// What comes of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,9 @@
 
 use std::io;
 
+use crate::harness::frames::data;
+use crate::harness::frames::reset;
+use crate::harness::frames::settings;
 use crate::harness::gate::Gate;
 use crate::harness::gate::OpenOnDrop;
 use crate::harness::keygate::Keygate;
@@ -12,11 +15,8 @@ use crate::harness::requests::request;
 use crate::harness::setup::Setup;
 use crate::harness::upstream_frames::FrameUpstream;
 use crate::harness::upstream_frames::Peer;
-use crate::harness::upstream_frames::data;
 use crate::harness::upstream_frames::go_away;
 use crate::harness::upstream_frames::headers;
-use crate::harness::upstream_frames::reset;
-use crate::harness::upstream_frames::settings;
 
 const REFUSED_STREAM: u32 = 7;
 const INTERNAL_ERROR: u32 = 2;
