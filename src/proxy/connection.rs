@@ -152,7 +152,8 @@ async fn arrive(
     opening: Opening,
 ) -> io::Result<(Peer, Option<Counted>)> {
     let peer = if opening.proxy_protocol {
-        proxied(worker, watched, socket, peer).await?
+        // Boxed: it is large, and most connections have none.
+        Box::pin(proxied(worker, watched, socket, peer)).await?
     } else {
         peer
     };

@@ -195,7 +195,8 @@ impl Upstream {
                 connection,
                 reused: true,
             },
-            None => self.new_way(offer, None, watched).await?,
+            // Boxed: making a connection is large and rare, and this future waits on every connection of a client.
+            None => Box::pin(self.new_way(offer, None, watched)).await?,
         };
         let failed = match self.attempt(request, load, way, watched, sent).await {
             Ok(answer) => return Ok(answer),
@@ -209,8 +210,8 @@ impl Upstream {
             Load::Whole(_) => offer,
             Load::Http1(_) => Offer::Http1,
         };
-        let way = self.new_way(offer, not.as_ref(), watched).await?;
-        let answer = self.attempt(request, load, way, watched, sent).await;
+        let way = Box::pin(self.new_way(offer, not.as_ref(), watched)).await?;
+        let answer = Box::pin(self.attempt(request, load, way, watched, sent)).await;
         answer.map_err(|failed| failed.why)
     }
 
