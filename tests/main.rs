@@ -39,6 +39,7 @@ mod rollout;
 mod shutdown;
 mod soak;
 mod store;
+mod systemd;
 mod tls;
 mod transactions;
 mod transactions_cli;
