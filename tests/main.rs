@@ -29,6 +29,7 @@ mod keys_cli;
 mod layers;
 mod limits;
 mod listeners;
+mod man;
 mod memory;
 mod metrics;
 mod names;

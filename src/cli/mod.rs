@@ -7,6 +7,7 @@ mod demo;
 mod init;
 mod keys;
 mod log;
+mod man;
 mod print;
 mod probe;
 mod run;
@@ -108,6 +109,14 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print the manual page: keygate man | man -l -
+    ///
+    /// One page about all commands; with --dir a page a command, named as in /usr/share/man/man1.
+    Man {
+        /// Write a page for each command into this folder instead.
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+    },
     /// Print a completion script: keygate completions bash > /etc/bash_completion.d/keygate
     Completions {
         /// The shell that it is for.
@@ -244,6 +253,7 @@ fn carry_out(command: Command) -> ExitCode {
         Command::Config(ConfigCommand::Show { origin, settings }) => {
             show::run(&settings.into(), origin)
         }
+        Command::Man { dir } => man::run(Cli::command(), dir.as_deref()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "keygate", &mut script);
