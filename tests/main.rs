@@ -16,6 +16,7 @@ mod cli;
 mod clients;
 mod config;
 mod dependencies;
+mod doctor;
 mod edits;
 mod harness;
 mod headers;

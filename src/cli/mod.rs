@@ -4,6 +4,7 @@
 mod admin;
 mod check;
 mod demo;
+mod doctor;
 mod init;
 mod keys;
 mod log;
@@ -85,6 +86,12 @@ enum Command {
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Look for what has bitten others: mounts, modes, limits, clocks, ways around the gate.
+    ///
+    /// Prints each finding with what was seen, why it matters and what to do. Works beside a running keygate and without
+    /// one, and changes nothing; the upstream gets one HEAD request.
+    #[command(after_help = doctor::AFTER_HELP)]
+    Doctor(doctor::DoctorArgs),
     /// List, make, change and delete keys: on the key file itself, whether or not keygate runs.
     ///
     /// An edit counts within milliseconds in a keygate that runs. Keys are named by their id or their name.
@@ -241,6 +248,7 @@ fn carry_out(command: Command) -> ExitCode {
         Command::Run(args) => run::run(&args.into()),
         Command::Demo => demo::run(),
         Command::Check { files } => check::run(&files),
+        Command::Doctor(args) => doctor::run(args),
         Command::Init(args) => init::run(&args),
         Command::Keys(args) => keys::run(*args),
         Command::Transactions(args) => transactions::run(*args),
