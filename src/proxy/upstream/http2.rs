@@ -252,9 +252,13 @@ impl Exchange {
     /// Sends as much of the piece as there is room for.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.upload.reserve_capacity(self.piece.len());
-        let room = match self.upload.capacity() {
-            0 => match self.upload.poll_capacity(context) {
-                Poll::Ready(Some(Ok(room))) => room,
+        let room = loop {
+            match self.upload.capacity() {
+                0 => {}
+                room => break room,
+            }
+            match self.upload.poll_capacity(context) {
+                Poll::Ready(Some(Ok(_))) => {} // perhaps none after all
                 Poll::Ready(Some(Err(_)) | None) => {
                     self.give_up_upload();
                     return Poll::Ready(());
@@ -264,8 +268,7 @@ impl Exchange {
                     self.watched.arm_once(&self.watched.upstream, limit);
                     return Poll::Pending;
                 }
-            },
-            room => room,
+            }
         };
         let fits = self.piece.split_to(room.min(self.piece.len()));
         match self.upload.send_data(fits, false) {
