@@ -110,8 +110,11 @@ impl Lane {
 
     /// The request is over, and its body was not read to the end. On HTTP/1 the reader knows what to do about that.
     pub(crate) fn leave_unread(&self, body: Incoming) {
-        if self.is_http2() && !body.is_end_stream() {
-            self.unread.set(Some(body));
+        if self.is_http2() {
+            self.watched.read.clear();
+            if !body.is_end_stream() {
+                self.unread.set(Some(body));
+            }
         }
     }
 

@@ -1,6 +1,9 @@
 //! How requests end: as they should, by a drain, by a revoked key, by whoever goes first; and what the record of each
 //! says.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -420,6 +423,35 @@ fn a_client_that_resets_a_stream_ends_its_request_at_the_upstream() {
     );
     gate.wait();
     client.expect_alive();
+}
+
+#[test]
+fn an_upload_that_is_reset_never_looks_whole() {
+    let (whole, broken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counts = [Arc::clone(&broken), Arc::clone(&whole)];
+    let upstream = Upstream::scripted(move |turn| {
+        let came = usize::from(turn.body().is_ok());
+        counts[came].fetch_add(1, Ordering::SeqCst);
+        Ok(Next::Close)
+    });
+    let keygate = Setup::of(&upstream).set("workers", "1").spawn();
+    let mut client = Http2::connect(keygate.address());
+    for (path, told) in [("/cancel", code::CANCEL), ("/no-error", code::NO_ERROR)] {
+        let stream = client.open(&good("POST", path));
+        client.data(stream, b"hello");
+        eventually("some of it is at the upstream", SOON, || {
+            let seen = upstream.seen();
+            seen.iter()
+                .any(|seen| seen.head.second() == path && seen.body == b"hello")
+        });
+        client.send(reset(stream, told));
+        let record = keygate.transaction_of(path);
+        assert_eq!(record["end"], "client_gone", "{record}");
+    }
+    eventually("the upstream has both ends", SOON, || {
+        whole.load(Ordering::SeqCst) + broken.load(Ordering::SeqCst) == 2
+    });
+    assert_eq!(whole.load(Ordering::SeqCst), 0);
 }
 
 #[test]
