@@ -312,6 +312,8 @@ impl Drop for Body {
             self.end // hyper does not ask a body that says it is over
         } else if watched.passed(&watched.write) {
             End::Timeout
+        } else if watched.passed(&watched.revoked) {
+            End::Revoked
         } else {
             End::ClientGone
         };

@@ -216,8 +216,8 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
     }
 }
 
-/// Serves a stream until its answer has ended, or the client has taken none of it for too long: dropping the stream
-/// then resets it.
+/// Serves a stream until its answer has ended, or the client has taken none of it for too long, or takes none while its
+/// key is revoked: dropping the stream then resets it.
 async fn serve_stream(worker: Rc<Worker>, lane: Rc<Lane>, stream: impl Future<Output = ()>) {
     let _panicked = CountPanic(&worker);
     let _listed = lane::list(&worker, &lane.watched, &lane.in_use).await;
@@ -259,7 +259,9 @@ fn poll_stream(
     context: &mut Context<'_>,
 ) -> Poll<()> {
     let watched = &lane.watched;
-    if watched.passed(&watched.write) {
+    // A body that is not polled cannot end itself.
+    let revoked = lane.offered.get() && watched.passed(&watched.revoked);
+    if revoked || watched.passed(&watched.write) {
         return Poll::Ready(());
     }
     let polled = stream.poll(context);

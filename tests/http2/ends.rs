@@ -19,6 +19,7 @@ use crate::harness::frames::flag;
 use crate::harness::frames::good;
 use crate::harness::frames::others_are_served;
 use crate::harness::frames::reset;
+use crate::harness::frames::setting;
 use crate::harness::gate::Gate;
 use crate::harness::gate::OpenOnDrop;
 use crate::harness::setup::OTHER;
@@ -452,6 +453,20 @@ fn an_upload_that_is_reset_never_looks_whole() {
         whole.load(Ordering::SeqCst) + broken.load(Ordering::SeqCst) == 2
     });
     assert_eq!(whole.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_revoked_key_cuts_a_stream_whose_client_takes_nothing() {
+    let upstream = streaming();
+    let keygate = Setup::of(&upstream).set("workers", "1").spawn();
+    let mut client = Http2::with(keygate.address(), &[(setting::INITIAL_WINDOW_SIZE, 0)]);
+    let stream = client.request(&good("GET", "/stalled"));
+    let head = client.until(|this| (this.answer(stream).status() == 200).then_some(()));
+    assert!(head.is_some(), "{client:?}");
+    keygate.replace_keys(key_file(&[entry("other", OTHER, "")]));
+    let answer = client.outcome(stream);
+    assert!(answer.reset.is_some() && !answer.ended, "{answer:?}");
+    assert_eq!(keygate.transaction_of("/stalled")["end"], "revoked");
 }
 
 #[test]
