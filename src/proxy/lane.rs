@@ -148,6 +148,7 @@ impl Lane {
         self.in_use.set(None);
         self.slot.set(None);
         self.watched.revoked.clear();
+        self.watched.upstream.clear(); // an end that was waited for came, or nobody waits any more
         if let Some(heads) = self.heads() {
             heads.answered();
         }
