@@ -264,6 +264,7 @@ impl Body {
         let frame = match part {
             None => None,
             Some(Ok(Part::Data(data))) => {
+                this.lane.listens();
                 this.count(data.len());
                 Some(Frame::data(data))
             }

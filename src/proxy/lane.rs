@@ -108,6 +108,13 @@ impl Lane {
         false
     }
 
+    /// A part of the answer came: in a stream both ways, a client that listens need not speak.
+    pub(crate) fn listens(&self) {
+        if self.is_http2() && self.watched.read.is_set() {
+            self.watched.arm(&self.watched.read, self.watched.pause());
+        }
+    }
+
     /// The request is over, and its body was not read to the end. On HTTP/1 the reader knows what to do about that.
     pub(crate) fn leave_unread(&self, body: Incoming) {
         if self.is_http2() {
