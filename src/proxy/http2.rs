@@ -98,20 +98,16 @@ impl Drop for OpenStream {
         let shared = &self.0;
         shared.open.set(shared.open.get() - 1);
         if shared.open.get() == 0 {
-            shared.watched.arm(&shared.watched.read, shared.patience());
+            let idle = shared.worker.config.timeouts.idle;
+            let patience = patience(&shared.watched, idle);
+            shared.watched.arm(&shared.watched.read, patience);
         }
     }
 }
 
-impl Shared {
-    /// How long the connection may be without a request.
-    fn patience(&self) -> Duration {
-        if self.watched.draining() {
-            GOODBYE
-        } else {
-            self.worker.config.timeouts.idle
-        }
-    }
+/// How long a connection may be without a request; `idle`: while nothing is wrong.
+fn patience(watched: &Watched, idle: Duration) -> Duration {
+    if watched.draining() { GOODBYE } else { idle }
 }
 
 /// Serves a connection to its end. `begun`: what has been read of it already.

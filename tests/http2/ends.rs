@@ -20,6 +20,7 @@ use crate::harness::frames::good;
 use crate::harness::frames::others_are_served;
 use crate::harness::frames::reset;
 use crate::harness::frames::setting;
+use crate::harness::frames::window_update;
 use crate::harness::gate::Gate;
 use crate::harness::gate::OpenOnDrop;
 use crate::harness::setup::OTHER;
@@ -75,6 +76,35 @@ fn sigterm_says_goaway_and_finishes_what_runs() {
         .map(|record| record["path"].clone())
         .collect();
     assert_eq!(paths.len(), 2, "{paths:?}");
+}
+
+#[test]
+fn a_drain_waits_for_an_end_that_its_client_takes_slowly() {
+    let (_upstream, mut keygate) = echo();
+    let mut client = Http2::with(keygate.address(), &[(setting::INITIAL_WINDOW_SIZE, 20)]);
+    client.gives_back = false;
+    let stream = client.open(&good("POST", "/slowly"));
+    client.last_data(stream, &[b'x'; 80]);
+    keygate.transaction_of("/slowly"); // whoever worked for it is done
+    keygate.signal(Signal::TERM);
+    let length = client.until(|this| {
+        let length = this.answer(stream).one("content-length")?.to_owned();
+        length.parse::<usize>().ok()
+    });
+    for taken in 1..=length.unwrap().div_ceil(20).min(4) {
+        let come =
+            client.until(|this| (this.answer(stream).body.len() >= 20 * taken).then_some(()));
+        assert!(come.is_some(), "{client:?}");
+        // Nearly as long as a connection without requests may stay, and that several times.
+        let ended = client.until_within(Duration::from_millis(1_200), &mut |this| {
+            this.answer(stream).reset
+        });
+        assert_eq!(ended, None, "cut although it takes what it can");
+        client.send(window_update(stream, 20));
+    }
+    client.send(window_update(stream, 100_000));
+    client.expect_response(stream);
+    assert!(keygate.wait().success());
 }
 
 #[test]
