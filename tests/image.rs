@@ -45,7 +45,12 @@ use crate::harness::requests::with_token;
 use crate::harness::setup::entry;
 use crate::harness::setup::key_file;
 use crate::harness::setup::write_in_place;
+use crate::harness::tls::AUTHORITY;
+use crate::harness::tls::Authority;
+use crate::harness::tls::STRANGER;
+use crate::harness::tls::Wish;
 use crate::harness::upstream::Upstream;
+use crate::harness::upstream_h2::H2Upstream;
 
 /// The image's user.
 const USER: u32 = 65_532;
@@ -125,7 +130,7 @@ impl Plan {
         let log = self.folder.path().join("log");
         let read = || fs::read_to_string(&log).unwrap();
         let started = found("keygate listens", SOON, || {
-            if read().contains("key file ") {
+            if read().contains("\nkey file ") {
                 return Some(true);
             }
             outside.try_wait().unwrap().map(|_| false)
@@ -182,7 +187,7 @@ impl Container {
     }
 
     /// Ends it as an engine does.
-    fn stop(mut self) -> ExitStatus {
+    fn stop(&mut self) -> ExitStatus {
         kill_process(self.pid(), Signal::TERM).unwrap();
         found("it ends", SOON, || self.outside.try_wait().unwrap())
     }
@@ -225,7 +230,7 @@ fn nothing_but_an_upstream_has_to_be_said() {
     let plan = Plan::new();
     let volume = volume(plan.folder.path());
     let url = format!("http://{NAME}:{}", port(&upstream));
-    let container = plan
+    let mut container = plan
         .asking(&dns)
         .set("KEYGATE_UPSTREAM", &url)
         .mount(&volume, "/var/lib/keygate", "")
@@ -300,6 +305,69 @@ fn drain_by_command_and_then_sigterm_lose_nobody() {
     assert_eq!(status.code(), Some(0));
 }
 
+#[test]
+#[ignore = "needs what tests/deploy/run gives"]
+fn an_https_upstream_is_found_by_name_and_checked() {
+    const TOKEN: &str = "kg_test_the-one-token";
+    // By whom its certificate is, whom `upstream_tls.ca` names, and why it is not believed.
+    type Row = (
+        &'static Authority,
+        Option<&'static Authority>,
+        Option<&'static str>,
+    );
+    let rows: [Row; 4] = [
+        (&AUTHORITY, Some(&AUTHORITY), None),
+        // Against the bundled roots.
+        (&AUTHORITY, None, Some("UnknownIssuer")),
+        (&STRANGER, Some(&AUTHORITY), Some("UnknownIssuer")),
+        (&AUTHORITY, Some(&STRANGER), Some("UnknownIssuer")),
+    ];
+    for (index, (by, trusted, reason)) in rows.into_iter().enumerate() {
+        let issued = by.issue(&Wish::named(&[NAME]));
+        let upstream = H2Upstream::https(&issued, &["h2", "http/1.1"], None);
+        let dns = Dns::start(here()).expect("port 53");
+        let mut plan = Plan::new();
+        let files = plan.folder.path().join("files");
+        fs::create_dir(&files).unwrap();
+        write_in_place(
+            &files.join("keys.yaml"),
+            key_file(&[entry("one", TOKEN, "")]),
+        );
+        if let Some(trusted) = trusted {
+            write_in_place(&files.join("ca.pem"), trusted.pem());
+            plan = plan.set("KEYGATE_UPSTREAM_TLS_CA", "/etc/keygate/ca.pem");
+        }
+        let data = volume(plan.folder.path());
+        let mut container = plan
+            .on_any_port()
+            .asking(&dns)
+            .set(
+                "KEYGATE_UPSTREAM",
+                &format!("https://{NAME}:{}", upstream.port()),
+            )
+            .set("KEYGATE_KEYS_FILE", "/etc/keygate/keys.yaml")
+            .mount(&files, "/etc/keygate", ":ro")
+            .mount(&data, "/var/lib/keygate", "")
+            .start();
+        let answer = container.ask(TOKEN);
+        assert_eq!(
+            answer.status,
+            if reason.is_some() { 502 } else { 200 },
+            "row {index}: {answer:?}"
+        );
+        assert_eq!(
+            upstream.asked().len(),
+            usize::from(reason.is_none()),
+            "row {index}"
+        );
+        assert_eq!(container.stop().code(), Some(0), "row {index}");
+        let record = fs::read_to_string(data.join("transactions/transactions.ndjson")).unwrap();
+        if let Some(reason) = reason {
+            assert!(record.contains(reason), "row {index}: {record}");
+        }
+    }
+}
+
 /// The token of a key, before or after it was changed.
 fn token(index: usize, changed: bool) -> String {
     format!(
@@ -358,7 +426,7 @@ fn a_secret_of_a_thousand_keys_is_followed() {
             .map(|index| token(index, index % 2 == 1))
             .collect();
         let folder = write(&before);
-        let container = plan
+        let mut container = plan
             .on_any_port()
             .set("KEYGATE_UPSTREAM", &upstream.url())
             .set("KEYGATE_KEYS_FILE", "/etc/keygate/keys.yaml")
@@ -437,7 +505,7 @@ fn the_compose_example_runs() {
         plan = plan.mount(&file, &format!("/run/secrets/{secret}"), ":ro");
     }
     let url = format!("http://app:{}", port(&upstream));
-    let container = plan.set("KEYGATE_UPSTREAM", &url).start();
+    let mut container = plan.set("KEYGATE_UPSTREAM", &url).start();
 
     // Every port that is published is listened at, on all of the container's addresses.
     let listening = fs::read_to_string("/proc/net/tcp").unwrap();

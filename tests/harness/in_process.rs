@@ -37,7 +37,7 @@ impl InProcess {
             loaded.config,
             Options {
                 clock,
-                ..Options::default()
+                provenance: None,
             },
         )
         .unwrap();

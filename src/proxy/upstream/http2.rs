@@ -54,8 +54,6 @@ pub(crate) struct Exchange {
     /// The end of the body was sent, or nobody wants it.
     uploaded: bool,
     asks: Asks,
-    /// Whether the client can be given trailers behind an answer whose length is known.
-    trailers: bool,
     interim: usize,
     /// What the link had written when this came to it.
     written_before: u64,
@@ -91,10 +89,6 @@ enum Answer {
         left: Option<u64>,
         /// What was handed on and not given back as room for more.
         owed: usize,
-        /// The last data by its length, until its end is here.
-        last: Bytes,
-        /// What came behind it.
-        trailers: Option<HeaderMap>,
     },
     /// Bytes both ways from here on.
     Tunnel(RecvStream),
@@ -147,7 +141,6 @@ impl Exchange {
                 piece: Bytes::new(),
                 uploaded,
                 asks,
-                trailers: request.stream.is_some(),
                 interim: 0,
                 written_before,
                 failure: None,
@@ -252,13 +245,9 @@ impl Exchange {
     /// Sends as much of the piece as there is room for.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.upload.reserve_capacity(self.piece.len());
-        let room = loop {
-            match self.upload.capacity() {
-                0 => {}
-                room => break room,
-            }
-            match self.upload.poll_capacity(context) {
-                Poll::Ready(Some(Ok(_))) => {} // perhaps none after all
+        let room = match self.upload.capacity() {
+            0 => match self.upload.poll_capacity(context) {
+                Poll::Ready(Some(Ok(room))) => room,
                 Poll::Ready(Some(Err(_)) | None) => {
                     self.give_up_upload();
                     return Poll::Ready(());
@@ -268,7 +257,8 @@ impl Exchange {
                     self.watched.arm_once(&self.watched.upstream, limit);
                     return Poll::Pending;
                 }
-            }
+            },
+            room => room,
         };
         let fits = self.piece.split_to(room.min(self.piece.len()));
         match self.upload.send_data(fits, false) {
@@ -366,22 +356,11 @@ impl Exchange {
         let bodiless = self.asks == Asks::Head
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let left = content_length(&headers)?;
-        // To a client of HTTP/1 an answer of no length is whole with its head.
-        let empty = match left {
-            Some(0) => stream.is_end_stream() || !self.trailers,
-            Some(_) => false,
-            None => stream.is_end_stream(),
-        };
-        self.answer = if bodiless || empty {
+        self.answer = if bodiless || (stream.is_end_stream() && left.unwrap_or(0) == 0) {
             Answer::Over
         } else {
-            Answer::Body {
-                stream,
-                left,
-                owed: 0,
-                last: Bytes::new(),
-                trailers: None,
-            }
+            let owed = 0;
+            Answer::Body { stream, left, owed }
         };
         Ok(AnswerHead { status, headers })
     }
@@ -394,31 +373,10 @@ impl Exchange {
         if let Poll::Ready(Err(fault)) = self.poll_upload(context) {
             return Poll::Ready(Some(Err(fault.into())));
         }
-        let trailers_pass = self.trailers;
-        let Answer::Body {
-            stream,
-            left,
-            owed,
-            last,
-            trailers,
-        } = &mut self.answer
-        else {
+        let Answer::Body { stream, left, owed } = &mut self.answer else {
             return Poll::Ready(None);
         };
-        let polled = match trailers.take() {
-            Some(trailers) => Poll::Ready(Some(Ok(Part::Trailers(trailers)))),
-            None => poll_body(stream, left, owed, last, context),
-        };
-        let polled = match polled {
-            // The last data, which has waited for its end.
-            Poll::Ready(end @ (None | Some(Ok(Part::Trailers(_))))) if !last.is_empty() => {
-                if let Some(Ok(Part::Trailers(came))) = end {
-                    *trailers = Some(came).filter(|_| trailers_pass);
-                }
-                Poll::Ready(Some(Ok(Part::Data(std::mem::take(last)))))
-            }
-            polled => polled,
-        };
+        let polled = poll_body(stream, left, owed, context);
         if polled.is_pending() {
             if self.watched.passed(&self.watched.upstream) {
                 return Poll::Ready(Some(Err(self.pause.exceeded().into())));
@@ -428,7 +386,7 @@ impl Exchange {
             return Poll::Pending;
         }
         self.watched.upstream.clear();
-        let at_end = stream.is_end_stream() && left.unwrap_or(0) == 0 && trailers.is_none();
+        let at_end = stream.is_end_stream() && left.unwrap_or(0) == 0;
         if at_end || matches!(polled, Poll::Ready(None | Some(Ok(Part::Trailers(_))))) {
             self.answer = Answer::Over;
         }
@@ -442,13 +400,11 @@ impl Exchange {
     }
 }
 
-/// The next part of a body. Where its length is known, the last data goes to `last` unless its end came with it: a
-/// client of HTTP/1 has a whole answer with that, and it must not be whole before the upstream says so.
+/// The next part of a body.
 fn poll_body(
     stream: &mut RecvStream,
     left: &mut Option<u64>,
     owed: &mut usize,
-    last: &mut Bytes,
     context: &mut Context<'_>,
 ) -> Poll<Option<Result<Part, UpstreamFailure>>> {
     let mut give_back = std::mem::take(owed);
@@ -472,10 +428,6 @@ fn poll_body(
                 return Poll::Ready(Some(Err(UpstreamFailure::Malformed(why))));
             };
             *left = rest;
-            if rest == 0 && !stream.is_end_stream() {
-                *last = data;
-                continue;
-            }
         }
         *owed = data.len();
         return Poll::Ready(Some(Ok(Part::Data(data))));

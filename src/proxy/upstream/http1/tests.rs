@@ -243,7 +243,6 @@ fn connection(stream: TcpStream) -> Connection {
         input: BytesMut::new(),
         address: "upstream".into(),
         socket_address: None,
-        generation: 0,
     }
 }
 
