@@ -269,7 +269,8 @@ fn poll_stream(
     polled
 }
 
-/// A panic ends the task of its stream; the connection and its other streams go on.
+/// A panic ends the task of its stream; the connection and its other streams go on. (One while the request is judged is
+/// in the connection's task, and ends that.)
 struct CountPanic<'a>(&'a Worker);
 
 impl Drop for CountPanic<'_> {

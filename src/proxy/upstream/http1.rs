@@ -50,6 +50,10 @@ const READ_MIN: usize = 8 * 1024;
 /// The largest read: what a slow client makes us hold.
 const READ_MAX: usize = 128 * 1024;
 
+/// The same for a client of HTTP/2: a hundred answers may wait for it, and it shows that it takes one only when a whole
+/// piece of it has gone.
+const READ_MAX_HTTP2: usize = 16 * 1024;
+
 /// How long a client's `Expect: 100-continue` waits for the upstream's word before its body is sent anyway
 /// (RFC 9110 §10.1.1 wants no client to wait for ever).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -411,7 +415,12 @@ impl Exchange {
         let room = input.capacity() - input.len();
         let read = ready!(std::pin::pin!(stream.read_buf(input)).poll(context))?;
         if read == room {
-            self.read_size = (self.read_size * 2).min(READ_MAX);
+            let most = if self.upload.over_http2 {
+                READ_MAX_HTTP2
+            } else {
+                READ_MAX
+            };
+            self.read_size = (self.read_size * 2).min(most);
         }
         Poll::Ready(Ok(read))
     }

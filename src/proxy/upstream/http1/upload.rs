@@ -42,6 +42,8 @@ pub(crate) struct Upload {
     pub(super) source: Source,
     framing: Framing,
     pub(super) head_request: bool,
+    /// Whether it came over a stream of HTTP/2.
+    pub(super) over_http2: bool,
 }
 
 /// How the request's body is framed towards the upstream.
@@ -93,6 +95,7 @@ impl Upload {
             source,
             framing,
             head_request: **method == Method::HEAD,
+            over_http2: request.stream.is_some(),
         }
     }
 
