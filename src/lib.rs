@@ -64,8 +64,9 @@
 //! # Three paths through it
 //!
 //! **A request.** `net::listen` accepts and hands the connection to the worker with the fewest.
-//! `proxy::connection` serves it: hyper's HTTP/1 server over `proxy::reader`, which lets hyper see whole,
-//! checked heads and well-framed bodies only. For each head, `proxy::handler` does these things in this order,
+//! `proxy::connection` sees it through what comes before HTTP (a PROXY header, a TLS handshake) and serves it: hyper's
+//! HTTP/1 server over `proxy::reader`, which lets hyper see whole, checked heads and well-framed bodies only, or its HTTP/2
+//! server, each stream of which is a `proxy::lane` of its own. For each head, `proxy::handler` does these things in this order,
 //! each returning to it: open the transaction, `forwarded::client` (who is it), [`auth::Policy::decide`] (may
 //! it pass), [`proxy::headers`] (what the upstream sees), `upstream::send`, [`proxy::headers`] again (what the
 //! client sees). The key table's snapshot is let go before the first wait. `proxy::body` carries the answer

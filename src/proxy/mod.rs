@@ -2,7 +2,8 @@
 //! own line buffer and its own counters: on the way of a request nothing is shared but the published key table,
 //! which is read and never waited for.
 //!
-//! The story of a request: `reader` lets hyper see a checked head; hyper calls `handler::handle`, which asks,
+//! The story of a request: `connection` opens what it comes over, `http1` or `http2` serves it; `reader` lets hyper see a
+//! checked head (`http2::head` checks those of streams); hyper calls `handler::handle`, which asks,
 //! in order, who the client is (`forwarded`), whether the request may pass (`auth`), what the upstream may see
 //! (`headers`), and `upstream` for an answer; `body` carries it back and ends the transaction. Read `handler`
 //! first.
