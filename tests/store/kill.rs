@@ -74,7 +74,10 @@ fn survives_kills(name: &str, empty: &str) {
     // Whatever they left behind goes at the next edit.
     let mut store = FileStore::new(file);
     let keys = load(&mut store);
-    let last = KeyEdit::Remove(keys.table.keys()[0].id().clone());
+    let last = match keys.table.keys().first() {
+        Some(key) => KeyEdit::Remove(key.id().clone()),
+        None => KeyEdit::Add(after(1)[0].clone()),
+    };
     store.apply(&[last], keys.table.revision()).unwrap();
     assert_eq!(folder.path().read_dir().unwrap().count(), 1, "{name}");
 }

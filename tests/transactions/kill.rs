@@ -53,7 +53,7 @@ fn recorded(keygate: &Keygate) -> (HashSet<String>, usize) {
 /// very slow would not be waited for, as is promised.
 fn survives_kills(durability: &str, kills: usize) {
     let upstream = Upstream::every_end();
-    let (mut answered, mut asked) = (0, 0);
+    let (mut answered, mut asked, mut cut) = (0, 0, 0);
     for kill in 0..kills {
         let mut keygate = Setup::of(&upstream)
             .set("workers", "2")
@@ -71,15 +71,15 @@ fn survives_kills(durability: &str, kills: usize) {
             missing.len(),
             seen.answered.len()
         );
-        assert_eq!(
-            torn, 0,
-            "kill {kill}: a write of whole lines is never cut by a kill"
-        );
+        // Linux looks for a fatal signal between the pages of a write: what is cut there nobody was told of.
+        cut += usize::from(torn > 0);
         answered += seen.answered.len();
         asked += seen.asked.len();
     }
     assert!(asked > answered, "some kill met a request on its way");
-    eprintln!("{durability}: {kills} kills, {answered} answers seen whole, none without its line");
+    eprintln!(
+        "{durability}: {kills} kills, {answered} answers seen whole, none without its line; {cut} cut a write"
+    );
 }
 
 #[test]
