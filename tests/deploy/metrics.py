@@ -15,7 +15,7 @@ import yaml
 # Made by Prometheus itself.
 OTHERS = {"up"}
 # Families that have no sample until there is something to say.
-LATE = {"keygate_certificate_not_after_seconds"}
+LATE = {"keygate_certificate_not_after_seconds", "keygate_key_next_expiry_timestamp_seconds"}
 
 
 def queries(dashboard):
