@@ -339,6 +339,8 @@ pub struct KeyCounts {
     pub not_yet_valid: u64,
     /// Over.
     pub expired: u64,
+    /// When the next of the enabled keys will be over; none: none ever will.
+    pub next_expiry: Option<Timestamp>,
 }
 
 impl KeyCounts {
@@ -353,6 +355,8 @@ impl KeyCounts {
                 KeyState::NotYetValid => counts.not_yet_valid += 1,
                 KeyState::Expired => counts.expired += 1,
             }
+            let to_come = key.expires_at().filter(|at| key.enabled() && *at > now);
+            counts.next_expiry = [counts.next_expiry, to_come].into_iter().flatten().min();
         }
         counts
     }

@@ -144,16 +144,43 @@ fn keys_and_reloads_are_shown() {
             "kg_test_new_4uU5",
             ", not_before: 2999-01-01T00:00:00Z",
         ),
+        entry(
+            "last",
+            "kg_test_last_6wW7",
+            ", expires_at: 2999-01-01T00:00:00Z",
+        ),
+        entry(
+            "next",
+            "kg_test_next_7xX8",
+            ", expires_at: 2998-01-01T00:00:00Z",
+        ),
+        entry(
+            "off",
+            "kg_test_off_8yY9",
+            ", enabled: false, expires_at: 2997-01-01T00:00:00Z",
+        ),
     ]);
     let keygate = Setup::of(&upstream).keys(keys).spawn();
     let metrics = keygate.metrics();
-    assert_eq!(metrics.total("keygate_keys"), 4.0, "{}", metrics.text());
-    for status in ["active", "disabled", "expired", "not_yet_valid"] {
+    assert_eq!(metrics.total("keygate_keys"), 7.0, "{}", metrics.text());
+    for (status, keys) in [
+        ("active", 3.0),
+        ("disabled", 2.0),
+        ("expired", 1.0),
+        ("not_yet_valid", 1.0),
+    ] {
         let count = metrics.sum("keygate_keys", |labels| {
             labels.contains(&format!("\"{status}\""))
         });
-        assert_eq!(count, 1.0, "{status}: {:?}", metrics.labels("keygate_keys"));
+        assert_eq!(
+            count,
+            keys,
+            "{status}: {:?}",
+            metrics.labels("keygate_keys")
+        );
     }
+    let next = metrics.total("keygate_key_next_expiry_timestamp_seconds");
+    assert_eq!(next, 32_440_608_000.0, "the next of those that count");
     let loaded = metrics.total("keygate_last_reload_success_timestamp_seconds");
     assert!(loaded > 1_600_000_000.0, "{loaded}");
     let before = metrics.sum("keygate_reloads_total", |labels| labels.contains("success"));
@@ -162,6 +189,10 @@ fn keys_and_reloads_are_shown() {
         keygate.metrics().total("keygate_keys") == 1.0
     });
     let metrics = keygate.metrics();
+    assert!(
+        !metrics.has("keygate_key_next_expiry_timestamp_seconds"),
+        "no key ever expires"
+    );
     assert!(metrics.sum("keygate_reloads_total", |labels| labels.contains("success")) > before);
     assert!(metrics.total("keygate_last_reload_success_timestamp_seconds") >= loaded);
     keygate.replace_keys("keys: [");

@@ -443,3 +443,22 @@ fn an_upload_that_the_upstream_does_not_read_waits_and_then_goes_on() {
         assert_eq!(held.status, 200);
     }
 }
+
+#[test]
+fn a_connection_that_was_in_use_when_the_authority_changed_is_not_used_again() {
+    for alpn in [&BOTH[..], &["http/1.1"]] {
+        let upstream = H2Upstream::https(&local(), alpn, None);
+        let keygate = trusting(&upstream, &OURS, "").spawn();
+        let mut open = keygate.connect();
+        open.send(get("/gate"));
+        eventually("it waits", SOON, || upstream.waiting() == 1);
+        write_by_rename(&keygate.folder().join("ca.pem"), OTHERS.pem());
+        eventually("the other authority counts", SOON, || {
+            keygate.ask(get("/strange")).status == 502
+        });
+        upstream.open_gate();
+        assert_eq!(open.read("GET").status, 200, "what was open goes on");
+        let status = keygate.ask(get("/strange-again")).status;
+        assert_eq!(status, 502, "{alpn:?}");
+    }
+}

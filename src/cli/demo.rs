@@ -32,6 +32,7 @@ use crate::config::Config;
 use crate::config::Overrides;
 use crate::key::token::Token;
 use crate::secret::Secret;
+use crate::server::Options;
 use crate::server::Running;
 
 mod echo;
@@ -68,7 +69,7 @@ pub(super) fn run() -> ExitCode {
     log::start(config.log);
     let transactions = config.transactions.dir.clone();
     let administered = config.clone();
-    let running = match start(config, None) {
+    let running = match start(config, Options::default()) {
         Ok(running) => running,
         Err(code) => return code,
     };

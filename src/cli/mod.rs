@@ -4,9 +4,11 @@
 mod admin;
 mod check;
 mod demo;
+mod doctor;
 mod init;
 mod keys;
 mod log;
+mod man;
 mod print;
 mod probe;
 mod run;
@@ -84,6 +86,12 @@ enum Command {
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Look for what has bitten others: mounts, modes, limits, clocks, ways around the gate.
+    ///
+    /// Prints each finding with what was seen, why it matters and what to do. Works beside a running keygate and without
+    /// one, and changes nothing; the upstream gets one HEAD request.
+    #[command(after_help = doctor::AFTER_HELP)]
+    Doctor(doctor::DoctorArgs),
     /// List, make, change and delete keys: on the key file itself, whether or not keygate runs.
     ///
     /// An edit counts within milliseconds in a keygate that runs. Keys are named by their id or their name.
@@ -108,6 +116,14 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print the manual page: keygate man | man -l -
+    ///
+    /// One page about all commands; with --dir a page a command, named as in /usr/share/man/man1.
+    Man {
+        /// Write a page for each command into this folder instead.
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+    },
     /// Print a completion script: keygate completions bash > /etc/bash_completion.d/keygate
     Completions {
         /// The shell that it is for.
@@ -232,6 +248,7 @@ fn carry_out(command: Command) -> ExitCode {
         Command::Run(args) => run::run(&args.into()),
         Command::Demo => demo::run(),
         Command::Check { files } => check::run(&files),
+        Command::Doctor(args) => doctor::run(args),
         Command::Init(args) => init::run(&args),
         Command::Keys(args) => keys::run(*args),
         Command::Transactions(args) => transactions::run(*args),
@@ -244,6 +261,7 @@ fn carry_out(command: Command) -> ExitCode {
         Command::Config(ConfigCommand::Show { origin, settings }) => {
             show::run(&settings.into(), origin)
         }
+        Command::Man { dir } => man::run(Cli::command(), dir.as_deref()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "keygate", &mut script);

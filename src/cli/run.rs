@@ -19,10 +19,12 @@ use crate::config::Loaded;
 use crate::config::LogFormat;
 use crate::config::Overrides;
 use crate::config::Provenance;
+use crate::net::passed::Passed;
 use crate::problem::Problem;
 use crate::server;
 use crate::server::Running;
 use crate::server::StartError;
+use crate::server::Supervisor;
 
 pub(super) fn run(overrides: &Overrides) -> ExitCode {
     let environment: Vec<_> = environment().collect();
@@ -47,7 +49,20 @@ pub(super) fn run(overrides: &Overrides) -> ExitCode {
     }
     let administered = config.clone();
     let place = same_place(&config);
-    let running = match start(config, Some(provenance)) {
+    let passed = match Passed::from_environment() {
+        Ok(passed) => passed,
+        Err(error) => {
+            print::error(&error, Some(error.hint()));
+            return ExitCode::from(WRONG);
+        }
+    };
+    let options = server::Options {
+        provenance: Some(provenance),
+        passed,
+        supervisor: Supervisor::from_environment(),
+        ..server::Options::default()
+    };
+    let running = match start(config, options) {
         Ok(running) => running,
         Err(code) => return code,
     };
@@ -99,11 +114,7 @@ fn same_place(config: &Config) -> String {
 }
 
 /// Starts the server, or says why it does not.
-pub(super) fn start(config: Config, provenance: Option<Provenance>) -> Result<Running, ExitCode> {
-    let options = server::Options {
-        provenance,
-        ..server::Options::default()
-    };
+pub(super) fn start(config: Config, options: server::Options) -> Result<Running, ExitCode> {
     server::start(config, options).map_err(|error: StartError| {
         if error.problems().is_empty() {
             print::error(&error, error.hint());

@@ -40,6 +40,7 @@ pub(super) struct Families {
     pub(super) protocol_errors: Family,
     pub(super) panics: Family,
     pub(super) keys: Family,
+    pub(super) key_next_expiry: Family,
     pub(super) reloads: Family,
     pub(super) last_reload_success: Family,
     pub(super) revocation_lag: Family,
@@ -129,6 +130,11 @@ pub(super) const FAMILIES: Families = Families {
         "Connections that ended by a fault in keygate itself.",
     ),
     keys: gauge("keygate_keys", &["status"], "Keys by state."),
+    key_next_expiry: gauge(
+        "keygate_key_next_expiry_timestamp_seconds",
+        &[],
+        "When the next of the enabled keys expires; absent where none ever does.",
+    ),
     reloads: counter(
         "keygate_reloads_total",
         &["result"],
@@ -297,8 +303,10 @@ fn gather(metrics: &Metrics, keys: KeyCounts) -> Vec<MetricFamily> {
         .last_reload_success_micros
         .load(std::sync::atomic::Ordering::Relaxed);
     if last_success != 0 {
-        let seconds = float(u64::try_from(last_success).unwrap_or(0)) / MICROS_PER_SECOND;
-        families.push(single(&f.last_reload_success, seconds));
+        families.push(single(&f.last_reload_success, seconds(last_success)));
+    }
+    if let Some(next) = keys.next_expiry {
+        families.push(single(&f.key_next_expiry, seconds(next.as_micros())));
     }
     families.extend(certificates(metrics));
     families.extend(process());
@@ -440,6 +448,11 @@ impl KeyCounts {
 }
 
 const MICROS_PER_SECOND: f64 = 1_000_000.0;
+
+/// Unix time; what was before it is its beginning.
+fn seconds(micros: i64) -> f64 {
+    float(u64::try_from(micros).unwrap_or(0)) / MICROS_PER_SECOND
+}
 
 /// Prometheus has no integers; beyond 2^53 the last digits go.
 #[expect(clippy::cast_precision_loss, reason = "the format's only number type")]

@@ -6,7 +6,7 @@ use super::expose::FAMILIES;
 use super::expose::Family;
 use super::*;
 
-fn families() -> [&'static Family; 25] {
+fn families() -> [&'static Family; 26] {
     let f = &FAMILIES;
     [
         &f.requests,
@@ -19,6 +19,7 @@ fn families() -> [&'static Family; 25] {
         &f.protocol_errors,
         &f.panics,
         &f.keys,
+        &f.key_next_expiry,
         &f.reloads,
         &f.last_reload_success,
         &f.revocation_lag,
@@ -93,6 +94,7 @@ fn rendered() -> String {
         disabled: 1,
         not_yet_valid: 0,
         expired: 2,
+        next_expiry: Some(Timestamp::from_micros(1_900_000_000_500_000)),
     })
 }
 
@@ -122,6 +124,7 @@ fn sums_over_workers_are_right() {
         "keygate_panics_total 1",
         r#"keygate_keys{status="active"} 5"#,
         r#"keygate_keys{status="expired"} 2"#,
+        "keygate_key_next_expiry_timestamp_seconds 1900000000.5",
         r#"keygate_reloads_total{result="success"} 1"#,
         r#"keygate_reloads_total{result="failure"} 1"#,
         r#"keygate_certificate_reloads_total{result="success"} 0"#,

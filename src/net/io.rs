@@ -296,7 +296,9 @@ impl AsyncWrite for ClientIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingered.is_none() {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            // TLS has a last word to say, for which the client may have no room.
+            let shut = Pin::new(&mut self.stream).poll_shutdown(context);
+            ready!(self.watch_write(shut))?;
             self.watched.want_reset(false); // everything was flushed, and the end has been told in order
             if !self.linger {
                 return Poll::Ready(Ok(()));
@@ -329,5 +331,77 @@ impl Drop for ClientIo {
         if self.watched.reset_wanted() {
             self.stream.reset_on_drop();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use rcgen::CertificateParams;
+    use rcgen::KeyPair;
+    use rustls::ClientConfig;
+    use rustls::RootCertStore;
+    use rustls::ServerConfig;
+    use rustls::crypto::aws_lc_rs;
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::pki_types::ServerName;
+    use tokio::runtime::LocalRuntime;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::net::watchdog::CoarseClock;
+
+    /// Both ends of a connection under TLS.
+    async fn secured() -> (TlsStream<Socket>, TlsStream<Socket>) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let (here, there) = UnixStream::pair().unwrap();
+        let name = ServerName::try_from("a.example").unwrap();
+        let (accepted, connected) = tokio::join!(
+            TlsAcceptor::from(Arc::new(server)).accept(Socket::Unix(here)),
+            TlsConnector::from(Arc::new(client)).connect(name, Socket::Unix(there)),
+        );
+        (accepted.unwrap().into(), connected.unwrap().into())
+    }
+
+    #[test]
+    fn an_end_that_the_client_has_no_room_for_has_its_time() {
+        LocalRuntime::new().unwrap().block_on(async {
+            let (stream, _silent) = secured().await;
+            let watched = Watched::new(CoarseClock::new(Clock::system()), Duration::ZERO);
+            let stream = Stream::Tls(Box::new(stream));
+            let mut io = ClientIo::new(stream, Arc::clone(&watched));
+            poll_fn(|context| {
+                let bytes = [0; 16 * 1024];
+                while Pin::new(&mut io).poll_write(context, &bytes).is_ready() {}
+                watched.write.clear();
+                assert!(Pin::new(&mut io).poll_shutdown(context).is_pending());
+                let Poll::Ready(Err(error)) = Pin::new(&mut io).poll_shutdown(context) else {
+                    panic!("it waits for ever");
+                };
+                assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+                Poll::Ready(())
+            })
+            .await;
+        });
     }
 }

@@ -40,12 +40,18 @@ const BACKLOG: i32 = 4096;
 /// How long accepting rests after the process ran out of file descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How long the queue of a socket that was passed to us is served at the end. Whoever passed it may keep it open and
+/// give it to the next process, so that its queue need not end.
+const PASSED_QUEUE_MAX: Duration = Duration::from_millis(100);
+
 /// A bound socket that listens.
 #[derive(Debug)]
 pub struct Listener {
     socket: ListenerSocket,
     address: Address,
     opening: Opening,
+    /// Bound by somebody else, who may go on listening there.
+    passed: bool,
 }
 
 /// What a connection begins with, before HTTP.
@@ -106,17 +112,49 @@ impl Listener {
         })
     }
 
-    /// The same, for clients that begin as this says.
-    ///
-    /// # Errors
-    /// Like [`Listener::bind`].
-    pub fn bind_for(listen: &Listen) -> Result<Self, ListenError> {
-        let mut listener = Self::bind(&listen.address)?;
-        listener.opening = Opening {
+    /// The same socket, for clients that begin as this says.
+    #[must_use]
+    pub const fn opened_as(mut self, listen: &Listen) -> Self {
+        self.opening = Opening {
             proxy_protocol: listen.proxy_protocol,
             tls: listen.tls,
         };
-        Ok(listener)
+        self
+    }
+
+    /// A socket that somebody else has bound.
+    ///
+    /// # Errors
+    /// When it does not listen.
+    pub(crate) fn passed_tcp(socket: TcpListener) -> io::Result<Self> {
+        must_listen(&socket)?;
+        socket.set_nonblocking(true)?;
+        let address = Address::Tcp(socket.local_addr()?);
+        Ok(Self {
+            socket: ListenerSocket::Tcp(socket),
+            address,
+            opening: Opening::default(),
+            passed: true,
+        })
+    }
+
+    /// The same for a Unix socket; its file stays when we go.
+    ///
+    /// # Errors
+    /// When it does not listen, or has no file.
+    pub(crate) fn passed_unix(socket: UnixListener) -> io::Result<Self> {
+        must_listen(&socket)?;
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        let path = address.as_pathname().ok_or_else(|| {
+            io::Error::new(io::ErrorKind::Unsupported, "a Unix socket without a path")
+        })?;
+        Ok(Self {
+            address: Address::Unix(path.to_owned()),
+            socket: ListenerSocket::Unix(socket),
+            opening: Opening::default(),
+            passed: true,
+        })
     }
 
     fn bind_tcp(address: SocketAddr) -> io::Result<Self> {
@@ -128,6 +166,7 @@ impl Listener {
             socket: ListenerSocket::Tcp(socket),
             address,
             opening: Opening::default(),
+            passed: false,
         })
     }
 
@@ -143,6 +182,7 @@ impl Listener {
             socket: ListenerSocket::Unix(socket),
             address: Address::Unix(path.to_owned()),
             opening: Opening::default(),
+            passed: false,
         })
     }
 
@@ -207,7 +247,7 @@ impl std::os::fd::AsRawFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Address::Unix(path) = &self.address {
+        if let (Address::Unix(path), false) = (&self.address, self.passed) {
             let _ = fs::remove_file(path); // best effort: a stale socket is replaced at the next start
         }
     }
@@ -391,10 +431,22 @@ pub async fn accept(
             }
         }
     }
+    let passed = listener.get_ref().passed;
     tokio::select! {
         () = empty(listener.get_ref(), &room, &workers, &metrics) => {}
         () = drained.reached(Stage::Cut) => {}
+        () = tokio::time::sleep(PASSED_QUEUE_MAX), if passed => {}
     }
+}
+
+fn must_listen(socket: &impl AsFd) -> io::Result<()> {
+    if rustix::net::sockopt::socket_acceptconn(socket)? {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "it does not listen",
+    ))
 }
 
 /// The next connection and its place. The place is taken when a connection is there, so that a listener on which

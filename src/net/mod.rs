@@ -2,6 +2,7 @@
 
 pub mod io;
 pub mod listen;
+pub mod passed;
 pub mod pem;
 pub mod per_client;
 pub mod proxy_protocol;

@@ -264,6 +264,7 @@ impl Body {
         let frame = match part {
             None => None,
             Some(Ok(Part::Data(data))) => {
+                this.lane.listens();
                 this.count(data.len());
                 Some(Frame::data(data))
             }
@@ -312,6 +313,8 @@ impl Drop for Body {
             self.end // hyper does not ask a body that says it is over
         } else if watched.passed(&watched.write) {
             End::Timeout
+        } else if watched.passed(&watched.revoked) {
+            End::Revoked
         } else {
             End::ClientGone
         };

@@ -203,7 +203,8 @@ impl About {
         Self {
             method: parts.method.clone(),
             version: parts.version,
-            grpc: respond::is_grpc(&parts.headers),
+            // The answer to gRPC is 200 whatever it says, which opens a WebSocket over HTTP/2.
+            grpc: respond::is_grpc(&parts.headers) && !headers::asks_for_websocket(parts),
             request_id: kept.map_or_else(|| worker.request_ids.make(), HeaderValue::clone),
         }
     }
@@ -405,6 +406,9 @@ async fn forward(
         && !websocket::accepts(&parts.headers, &answer.head.headers)
     {
         "a WebSocket without the right Sec-WebSocket-Accept"
+    } else if !switches && websocket && lane.is_http2() && answer.head.status.is_success() {
+        // To a client of HTTP/2 any success means that it has its WebSocket (RFC 8441 §4).
+        "an answer of success that opens no WebSocket"
     } else {
         return Ok((parts, answer));
     };

@@ -98,20 +98,16 @@ impl Drop for OpenStream {
         let shared = &self.0;
         shared.open.set(shared.open.get() - 1);
         if shared.open.get() == 0 {
-            shared.watched.arm(&shared.watched.read, shared.patience());
+            let idle = shared.worker.config.timeouts.idle;
+            let patience = patience(&shared.watched, idle);
+            shared.watched.arm(&shared.watched.read, patience);
         }
     }
 }
 
-impl Shared {
-    /// How long the connection may be without a request.
-    fn patience(&self) -> Duration {
-        if self.watched.draining() {
-            GOODBYE
-        } else {
-            self.worker.config.timeouts.idle
-        }
-    }
+/// How long a connection may be without a request; `idle`: while nothing is wrong.
+fn patience(watched: &Watched, idle: Duration) -> Duration {
+    if watched.draining() { GOODBYE } else { idle }
 }
 
 /// Serves a connection to its end. `begun`: what has been read of it already.
@@ -216,8 +212,8 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
     }
 }
 
-/// Serves a stream until its answer has ended, or the client has taken none of it for too long: dropping the stream
-/// then resets it.
+/// Serves a stream until its answer has ended, or the client has taken none of it for too long, or takes none while its
+/// key is revoked: dropping the stream then resets it.
 async fn serve_stream(worker: Rc<Worker>, lane: Rc<Lane>, stream: impl Future<Output = ()>) {
     let _panicked = CountPanic(&worker);
     let _listed = lane::list(&worker, &lane.watched, &lane.in_use).await;
@@ -259,7 +255,9 @@ fn poll_stream(
     context: &mut Context<'_>,
 ) -> Poll<()> {
     let watched = &lane.watched;
-    if watched.passed(&watched.write) {
+    // A body that is not polled cannot end itself.
+    let revoked = lane.offered.get() && watched.passed(&watched.revoked);
+    if revoked || watched.passed(&watched.write) {
         return Poll::Ready(());
     }
     let polled = stream.poll(context);

@@ -108,10 +108,20 @@ impl Lane {
         false
     }
 
+    /// A part of the answer came: in a stream both ways, a client that listens need not speak.
+    pub(crate) fn listens(&self) {
+        if self.is_http2() && self.watched.read.is_set() {
+            self.watched.arm(&self.watched.read, self.watched.pause());
+        }
+    }
+
     /// The request is over, and its body was not read to the end. On HTTP/1 the reader knows what to do about that.
     pub(crate) fn leave_unread(&self, body: Incoming) {
-        if self.is_http2() && !body.is_end_stream() {
-            self.unread.set(Some(body));
+        if self.is_http2() {
+            self.watched.read.clear();
+            if !body.is_end_stream() {
+                self.unread.set(Some(body));
+            }
         }
     }
 
@@ -145,6 +155,7 @@ impl Lane {
         self.in_use.set(None);
         self.slot.set(None);
         self.watched.revoked.clear();
+        self.watched.upstream.clear(); // an end that was waited for came, or nobody waits any more
         if let Some(heads) = self.heads() {
             heads.answered();
         }

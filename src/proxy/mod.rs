@@ -38,12 +38,12 @@ use crate::health::Health;
 use crate::proxy::upstream::connect::Place;
 use crate::proxy::upstream::connect::Speech;
 use crate::proxy::upstream::resolve::Addresses;
-use crate::proxy::upstream::tls::ClientTls;
 
 pub(crate) use crate::proxy::headers::HostRule;
 pub(crate) use crate::proxy::upstream::connect::Destination;
 pub use crate::proxy::upstream::resolve::ResolveError;
 pub(crate) use crate::proxy::upstream::resolve::Resolver;
+pub(crate) use crate::proxy::upstream::tls::ClientTls;
 pub(crate) use crate::proxy::upstream::tls::UpstreamCertificates;
 pub use crate::proxy::upstream::tls::UpstreamTlsError;
 pub(crate) use crate::proxy::worker::Intake;

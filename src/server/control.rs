@@ -29,6 +29,7 @@ use crate::server::restart::Restart;
 use crate::server::stop::Asked;
 use crate::server::stop::Signals;
 use crate::server::stop::Stopping;
+use crate::server::supervisor::Report;
 use crate::store::reload::ReloadHandle;
 use crate::store::reload::Reloader;
 use crate::telemetry;
@@ -54,6 +55,7 @@ pub(super) struct Control {
     pub(super) health: Arc<Health>,
     pub(super) keys: KeyReader,
     pub(super) clock: Clock,
+    pub(super) report: Arc<Report>,
     pub(super) stop: Arc<Notify>,
     pub(super) switch: DrainSwitch,
     pub(super) workers_gone: mpsc::Receiver<()>,
@@ -98,11 +100,13 @@ impl Control {
             reopen: self.reopen,
             reload: self.reload,
             certificates: self.certificates,
+            report: Arc::clone(&self.report),
             look: asked,
         };
         let stopping = Stopping {
             timeouts: self.config.timeouts,
             health: Arc::clone(&self.health),
+            report: Arc::clone(&self.report),
             switch: self.switch,
             asked: self.stop,
             workers: self.workers_gone,
@@ -117,7 +121,7 @@ impl Control {
                 Box::new(move || stop.notify_one())
             },
         };
-        let (reloader, follower) = (self.reloader, self.follower);
+        let (reloader, follower, report) = (self.reloader, self.follower, self.report);
         let upstream_certificates = self.upstream_certificates;
         let serve = telemetry.map(|listener| telemetry::serve(listener, about));
         thread::Builder::new()
@@ -130,6 +134,7 @@ impl Control {
                         tokio::spawn(upstream_certificates.run());
                     }
                     tokio::spawn(orders.obey(signals));
+                    tokio::spawn(report.run());
                     if let Some(restart) = restart {
                         tokio::spawn(restart.run());
                     }
@@ -154,6 +159,7 @@ struct Orders {
     reopen: Box<dyn Fn() + Send + Sync>,
     reload: ReloadHandle,
     certificates: tls::Certificates,
+    report: Arc<Report>,
     /// To look at the configuration again.
     look: Arc<Notify>,
 }
@@ -171,10 +177,14 @@ impl Orders {
                 }
                 Asked::Reload => {
                     self.look.notify_one();
+                    self.report.reloading();
                     let (reload, certificates) = (self.reload.clone(), self.certificates.clone());
+                    let report = Arc::clone(&self.report);
                     // Outcomes are logged where they happen; a slow one does not keep the next signal waiting.
-                    tokio::spawn(async move { drop(reload.reload().await) });
-                    tokio::spawn(async move { drop(certificates.reload().await) });
+                    tokio::spawn(async move {
+                        let _ = tokio::join!(reload.reload(), certificates.reload());
+                        report.ready();
+                    });
                 }
                 Asked::Reopen => (self.reopen)(),
             }

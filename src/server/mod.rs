@@ -15,12 +15,14 @@ mod data_plane;
 mod process;
 mod restart;
 mod stop;
+mod supervisor;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::thread::JoinHandle;
 
 use tokio::sync::Notify;
@@ -46,6 +48,9 @@ use crate::net::listen;
 use crate::net::listen::ListenError;
 use crate::net::listen::Listener;
 use crate::net::listen::Room;
+use crate::net::passed::Passed;
+use crate::net::passed::PassedError;
+use crate::net::passed::Role;
 use crate::net::tls;
 use crate::problem::Problem;
 use crate::proxy;
@@ -55,6 +60,8 @@ use crate::server::control::Control;
 use crate::server::data_dir::DataDir;
 use crate::server::data_dir::DataDirError;
 use crate::server::data_plane::DataPlane;
+use crate::server::supervisor::Report;
+pub use crate::server::supervisor::Supervisor;
 use crate::store::FileStore;
 use crate::store::reload;
 use crate::store::reload::Cause;
@@ -65,12 +72,16 @@ use crate::transactions::Log;
 use crate::transactions::LogError;
 
 /// What is not in the config.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// Where time comes from.
     pub clock: Clock,
     /// How the configuration came about; none: later edits of it are not looked for.
     pub provenance: Option<Provenance>,
+    /// Sockets that are bound already.
+    pub passed: Passed,
+    /// Who wants to know how it goes.
+    pub supervisor: Supervisor,
 }
 
 /// Why the gate cannot be started.
@@ -101,6 +112,9 @@ pub enum StartError {
     /// An address cannot be listened at.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A socket that was passed to us cannot be used.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     /// The transaction log cannot be written.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -128,6 +142,7 @@ impl StartError {
             | Self::UpstreamHost
             | Self::DataDir { .. }
             | Self::Listen(_)
+            | Self::Passed(_)
             | Self::Log(_)
             | Self::Audit(_)
             | Self::Resolve(_)
@@ -143,6 +158,7 @@ impl StartError {
             Self::DataDir { hint, .. } => Some(hint),
             Self::Listen(error) => error.hint(),
             Self::UpstreamTls(error) => error.hint(),
+            Self::Passed(error) => Some(error.hint()),
             Self::Problems { .. }
             | Self::Policy(_)
             | Self::UpstreamHost
@@ -160,6 +176,7 @@ impl StartError {
             Self::Problems { .. }
             | Self::Policy(_)
             | Self::UpstreamHost
+            | Self::Passed(_)
             | Self::Log(_)
             | Self::Audit(_)
             | Self::UpstreamTls(_)
@@ -277,7 +294,12 @@ pub struct StopError;
 pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     process::harden();
     let descriptors = listen::raise_descriptor_limit();
-    let Options { clock, provenance } = options;
+    let Options {
+        clock,
+        provenance,
+        passed,
+        supervisor,
+    } = options;
     let config = Arc::new(config);
 
     // What can be wrong.
@@ -286,28 +308,18 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let data_dir = DataDir::lock(&config.data_dir)?;
     let initial = reload::load_initial(&config.keys.file, config.keys.configured)?;
     let certificates = tls::load(tls::Wanted::of(&config), &clock)?;
-    let listeners = config
-        .listen
-        .iter()
-        .map(Listener::bind_for)
-        .collect::<Result<Vec<_>, _>>()?;
+    let Sockets {
+        listeners,
+        admin,
+        telemetry,
+    } = Sockets::bind(&config, passed)?;
     let bound = listeners.iter().zip(&config.listen);
     let bound = bound.map(|(listener, wanted)| Listen {
         address: listener.address().clone(),
         ..wanted.clone()
     });
     let bound: Vec<_> = bound.collect();
-    let admin = config
-        .admin
-        .enabled
-        .then(|| Listener::bind(&Address::Tcp(config.admin.listen)))
-        .transpose()?;
     let admin_address = admin.as_ref().and_then(Listener::tcp_address);
-    let telemetry = config
-        .telemetry
-        .listen
-        .map(|address| Listener::bind(&Address::Tcp(address)))
-        .transpose()?;
     let telemetry_address = telemetry.as_ref().and_then(Listener::tcp_address);
     let health = Health::new();
     let route = proxy::route(&config, clock.clone(), Arc::clone(&health))?;
@@ -348,6 +360,14 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         health: Arc::clone(&health),
         clock: clock.clone(),
     };
+    let report = Arc::new(Report {
+        supervisor,
+        places: places(&bound, admin_address, telemetry_address),
+        keys: reader.clone(),
+        health: Arc::clone(&health),
+        clock: clock.clone(),
+        said: Mutex::default(),
+    });
     let (switch, drain) = drain::drain();
     let stop = Arc::new(Notify::new());
     let (alive, workers_gone) = mpsc::channel(1);
@@ -369,6 +389,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         health: Arc::clone(&health),
         keys: reader.clone(),
         clock: clock.clone(),
+        report: Arc::clone(&report),
         stop: Arc::clone(&stop),
         switch,
         workers_gone,
@@ -395,6 +416,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let threads = plane
         .start(listeners, &log)
         .inspect_err(|_| stop.notify_one())?;
+    report.ready();
     let keys_file = config.keys.file.clone();
     Ok(Running {
         listeners: bound,
@@ -408,6 +430,73 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         log,
         _data_dir: data_dir,
     })
+}
+
+/// Every socket that we listen at.
+struct Sockets {
+    listeners: Vec<Listener>,
+    admin: Option<Listener>,
+    telemetry: Option<Listener>,
+}
+
+impl Sockets {
+    /// Those that were passed to us, and the others bound.
+    fn bind(config: &Config, passed: Passed) -> Result<Self, StartError> {
+        let admin = config.admin.enabled.then_some(config.admin.listen);
+        let proxy = config
+            .listen
+            .iter()
+            .map(|listen| (Role::Proxy, listen.address.clone()));
+        let others = [
+            (Role::Admin, admin),
+            (Role::Telemetry, config.telemetry.listen),
+        ];
+        let others = others
+            .into_iter()
+            .filter_map(|(role, address)| Some((role, Address::Tcp(address?))));
+        let wanted: Vec<_> = proxy.chain(others).collect();
+        let passed = passed.hand_out(&wanted)?;
+        let mut sockets = Self {
+            listeners: Vec::new(),
+            admin: None,
+            telemetry: None,
+        };
+        let mut listens = config.listen.iter();
+        for ((role, address), passed) in wanted.iter().zip(passed) {
+            let listener = match passed {
+                Some(listener) => listener,
+                None => Listener::bind(address)?,
+            };
+            match role {
+                Role::Proxy => {
+                    let listen = listens
+                        .next()
+                        .expect("the proxy's sockets are those of listen");
+                    sockets.listeners.push(listener.opened_as(listen));
+                }
+                Role::Admin => sockets.admin = Some(listener),
+                Role::Telemetry => sockets.telemetry = Some(listener),
+            }
+        }
+        Ok(sockets)
+    }
+}
+
+/// Where everything is, for who asks a service manager.
+fn places(proxy: &[Listen], admin: Option<SocketAddr>, telemetry: Option<SocketAddr>) -> String {
+    let proxy: Vec<_> = proxy
+        .iter()
+        .map(|listen| listen.address.to_string())
+        .collect();
+    let others = [("admin", admin), ("telemetry", telemetry)];
+    let others = others
+        .into_iter()
+        .filter_map(|(name, address)| Some(format!("; {name} on {}", address?)));
+    format!(
+        "proxy on {}{}",
+        proxy.join(", "),
+        others.collect::<String>()
+    )
 }
 
 /// Records what somebody did to the key file by hand. Edits over the API, and those of commands, are recorded where it

@@ -17,6 +17,7 @@ use crate::config::Timeouts;
 use crate::drain::DrainSwitch;
 use crate::drain::Stage;
 use crate::health::Health;
+use crate::server::supervisor::Report;
 
 /// How long workers that were told to cut everything may take for it.
 const CUT_MAX: Duration = Duration::from_secs(2);
@@ -68,6 +69,8 @@ impl Signals {
 pub(super) struct Stopping {
     pub(super) timeouts: Timeouts,
     pub(super) health: Arc<Health>,
+    /// Told that the drain has begun.
+    pub(super) report: Arc<Report>,
     pub(super) switch: DrainSwitch,
     /// Told when somebody asks for a drain by other means than a signal.
     pub(super) asked: Arc<Notify>,
@@ -81,6 +84,7 @@ impl Stopping {
         self.asked.notified().await;
         self.health
             .block("draining", "keygate is draining".to_owned());
+        self.report.stopping();
         tracing::info!("draining: not ready any more");
         tokio::time::sleep(self.timeouts.drain_delay).await;
         self.switch.advance(Stage::Draining);

@@ -37,7 +37,7 @@ impl InProcess {
             loaded.config,
             Options {
                 clock,
-                provenance: None,
+                ..Options::default()
             },
         )
         .unwrap();

@@ -1,6 +1,9 @@
 //! How requests end: as they should, by a drain, by a revoked key, by whoever goes first; and what the record of each
 //! says.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -16,6 +19,8 @@ use crate::harness::frames::flag;
 use crate::harness::frames::good;
 use crate::harness::frames::others_are_served;
 use crate::harness::frames::reset;
+use crate::harness::frames::setting;
+use crate::harness::frames::window_update;
 use crate::harness::gate::Gate;
 use crate::harness::gate::OpenOnDrop;
 use crate::harness::setup::OTHER;
@@ -71,6 +76,35 @@ fn sigterm_says_goaway_and_finishes_what_runs() {
         .map(|record| record["path"].clone())
         .collect();
     assert_eq!(paths.len(), 2, "{paths:?}");
+}
+
+#[test]
+fn a_drain_waits_for_an_end_that_its_client_takes_slowly() {
+    let (_upstream, mut keygate) = echo();
+    let mut client = Http2::with(keygate.address(), &[(setting::INITIAL_WINDOW_SIZE, 20)]);
+    client.gives_back = false;
+    let stream = client.open(&good("POST", "/slowly"));
+    client.last_data(stream, &[b'x'; 80]);
+    keygate.transaction_of("/slowly"); // whoever worked for it is done
+    keygate.signal(Signal::TERM);
+    let length = client.until(|this| {
+        let length = this.answer(stream).one("content-length")?.to_owned();
+        length.parse::<usize>().ok()
+    });
+    for taken in 1..=length.unwrap().div_ceil(20).min(4) {
+        let come =
+            client.until(|this| (this.answer(stream).body.len() >= 20 * taken).then_some(()));
+        assert!(come.is_some(), "{client:?}");
+        // Nearly as long as a connection without requests may stay, and that several times.
+        let ended = client.until_within(Duration::from_millis(1_200), &mut |this| {
+            this.answer(stream).reset
+        });
+        assert_eq!(ended, None, "cut although it takes what it can");
+        client.send(window_update(stream, 20));
+    }
+    client.send(window_update(stream, 100_000));
+    client.expect_response(stream);
+    assert!(keygate.wait().success());
 }
 
 #[test]
@@ -420,6 +454,49 @@ fn a_client_that_resets_a_stream_ends_its_request_at_the_upstream() {
     );
     gate.wait();
     client.expect_alive();
+}
+
+#[test]
+fn an_upload_that_is_reset_never_looks_whole() {
+    let (whole, broken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counts = [Arc::clone(&broken), Arc::clone(&whole)];
+    let upstream = Upstream::scripted(move |turn| {
+        let came = usize::from(turn.body().is_ok());
+        counts[came].fetch_add(1, Ordering::SeqCst);
+        Ok(Next::Close)
+    });
+    let keygate = Setup::of(&upstream).set("workers", "1").spawn();
+    let mut client = Http2::connect(keygate.address());
+    for (path, told) in [("/cancel", code::CANCEL), ("/no-error", code::NO_ERROR)] {
+        let stream = client.open(&good("POST", path));
+        client.data(stream, b"hello");
+        eventually("some of it is at the upstream", SOON, || {
+            let seen = upstream.seen();
+            seen.iter()
+                .any(|seen| seen.head.second() == path && seen.body == b"hello")
+        });
+        client.send(reset(stream, told));
+        let record = keygate.transaction_of(path);
+        assert_eq!(record["end"], "client_gone", "{record}");
+    }
+    eventually("the upstream has both ends", SOON, || {
+        whole.load(Ordering::SeqCst) + broken.load(Ordering::SeqCst) == 2
+    });
+    assert_eq!(whole.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_revoked_key_cuts_a_stream_whose_client_takes_nothing() {
+    let upstream = streaming();
+    let keygate = Setup::of(&upstream).set("workers", "1").spawn();
+    let mut client = Http2::with(keygate.address(), &[(setting::INITIAL_WINDOW_SIZE, 0)]);
+    let stream = client.request(&good("GET", "/stalled"));
+    let head = client.until(|this| (this.answer(stream).status() == 200).then_some(()));
+    assert!(head.is_some(), "{client:?}");
+    keygate.replace_keys(key_file(&[entry("other", OTHER, "")]));
+    let answer = client.outcome(stream);
+    assert!(answer.reset.is_some() && !answer.ended, "{answer:?}");
+    assert_eq!(keygate.transaction_of("/stalled")["end"], "revoked");
 }
 
 #[test]

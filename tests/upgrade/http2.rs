@@ -155,6 +155,7 @@ fn what_is_no_websocket_gets_an_ordinary_answer() {
     let upstream = Upstream::scripted(|turn| {
         match turn.head.second() {
             "/proof" => turn.send(SWITCH)?, // the proof of another key
+            "/success" => turn.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?,
             _ => turn.send("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno")?,
         }
         Ok(Next::Close)
@@ -165,6 +166,7 @@ fn what_is_no_websocket_gets_an_ordinary_answer() {
         for (target, token, protocol, status) in [
             ("/a", Some(GOOD), "websocket", 403),
             ("/proof", Some(GOOD), "websocket", 502),
+            ("/success", Some(GOOD), "websocket", 502), // 200 would say that it is open
             ("/b", None, "websocket", 401),
             ("/c", Some("wrong"), "websocket", 401),
             ("/d", Some(GOOD), "connect-udp", 405),
@@ -173,13 +175,21 @@ fn what_is_no_websocket_gets_an_ordinary_answer() {
             let (answer, _sender) = open(&client, request).await;
             assert_eq!(answer.status(), status, "{target}");
         }
+        let mut request = connect_request("/e", None, "websocket");
+        let grpc = http::HeaderValue::from_static("application/grpc");
+        request.headers_mut().insert("content-type", grpc);
+        assert_eq!(
+            open(&client, request).await.0.status(),
+            401,
+            "gRPC's is 200"
+        );
     });
     let reached: Vec<_> = upstream
         .seen()
         .iter()
         .map(|seen| seen.head.second().to_owned())
         .collect();
-    assert_eq!(reached, ["/a", "/proof"]);
+    assert_eq!(reached, ["/a", "/proof", "/success"]);
 }
 
 #[test]

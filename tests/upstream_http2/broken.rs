@@ -443,3 +443,88 @@ fn interim_answers_without_end_end() {
     let keygate = Setup::in_front_of(&upstream.url()).spawn();
     assert_eq!(keygate.ask(get("/flooded")).status, 502);
 }
+
+#[test]
+fn an_answer_of_known_length_is_whole_with_its_end_and_not_before() {
+    const LENGTH: (&str, &str) = ("content-length", "5");
+    type Row = (&'static str, fn(u32) -> Vec<u8>, bool, &'static str);
+    let rows: [Row; 4] = [
+        (
+            "/end-behind",
+            |s| {
+                [
+                    headers(s, 0, &[OK, LENGTH]),
+                    data(s, 0, b"hello"),
+                    data(s, 1, b""),
+                ]
+                .concat()
+            },
+            true,
+            "complete",
+        ),
+        (
+            "/trailers-behind",
+            |s| {
+                let trailers = headers(s, 1, &[("x-a", "1")]);
+                [headers(s, 0, &[OK, LENGTH]), data(s, 0, b"hello"), trailers].concat()
+            },
+            true,
+            "complete",
+        ),
+        (
+            "/empty",
+            |s| {
+                [
+                    headers(s, 0, &[OK, ("content-length", "0")]),
+                    data(s, 1, b""),
+                ]
+                .concat()
+            },
+            true,
+            "complete",
+        ),
+        (
+            "/reset-behind",
+            |s| {
+                [
+                    headers(s, 0, &[OK, LENGTH]),
+                    data(s, 0, b"hello"),
+                    reset(s, 2),
+                ]
+                .concat()
+            },
+            false,
+            "upstream_cut",
+        ),
+    ];
+    let upstream = FrameUpstream::scripted(move |peer, _| {
+        peer.send(settings(&[]))?;
+        loop {
+            let stream = peer.request()?;
+            let fields = &peer.came[&stream].fields;
+            let path = fields.iter().find(|(name, _)| name == ":path").unwrap();
+            let row = rows.iter().find(|row| row.0 == path.1).unwrap();
+            peer.send(row.1(stream))?;
+        }
+    });
+    let keygate = Setup::in_front_of(&upstream.url())
+        .set("workers", "1")
+        .spawn();
+    for (path, _, whole, end) in rows {
+        let mut client = keygate.connect();
+        client.send(get(path));
+        let answered = client.try_read_within("GET", Duration::from_secs(4));
+        assert_eq!(answered.is_ok(), whole, "{path}: {answered:?}");
+        let record = keygate.transaction_of(path);
+        assert_eq!(record["end"], end, "{record}");
+    }
+    let resets: Vec<_> = upstream
+        .requests()
+        .iter()
+        .filter_map(|(_, came)| came.reset)
+        .collect();
+    assert!(
+        resets.is_empty(),
+        "an answer that was taken is cancelled: {resets:?}"
+    );
+}

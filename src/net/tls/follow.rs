@@ -226,13 +226,7 @@ impl Follower {
             *first = end.min(*first);
         }
         self.metrics.certificates_end(ends);
-        let certificates = shown().map(|(audience, shown)| CertificateStatus {
-            file: shown.file.clone(),
-            audience,
-            names: shown.facts.names.clone(),
-            not_before: shown.facts.not_before,
-            not_after: shown.facts.not_after,
-        });
+        let certificates = shown().map(|(audience, shown)| CertificateStatus::of(shown, audience));
         let certificates = certificates.collect();
         let told = self.told();
         match (told.is_empty(), out_of_date.is_empty()) {

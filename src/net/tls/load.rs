@@ -271,6 +271,13 @@ impl Loaded {
         shown.flat_map(of_one).collect()
     }
 
+    /// What there is.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<CertificateStatus> {
+        let status = |unit: &Unit| Some(CertificateStatus::of(unit.good.shown()?, unit.audience));
+        self.units.iter().filter_map(status).collect()
+    }
+
     /// What the program works with, and who keeps it up to date.
     #[must_use]
     pub fn follow(self, metrics: Arc<Metrics>, health: Arc<Health>) -> (Follower, Certificates) {
@@ -363,6 +370,18 @@ pub struct CertificateStatus {
     pub not_before: Timestamp,
     /// When it ends.
     pub not_after: Timestamp,
+}
+
+impl CertificateStatus {
+    pub(super) fn of(shown: &Shown, audience: Audience) -> Self {
+        Self {
+            file: shown.file.clone(),
+            audience,
+            names: shown.facts.names.clone(),
+            not_before: shown.facts.not_before,
+            not_after: shown.facts.not_after,
+        }
+    }
 }
 
 impl Shown {

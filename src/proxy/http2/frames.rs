@@ -29,6 +29,7 @@ use crate::metrics::WorkerMetrics;
 use crate::net::io::ClientIo;
 use crate::net::watchdog::CoarseClock;
 use crate::net::watchdog::Watched;
+use crate::proxy::http2::patience;
 use crate::proxy::worker::Worker;
 
 /// What a client that speaks HTTP/2 sends first (RFC 9113 §3.4).
@@ -121,16 +122,23 @@ impl FrameIo {
 }
 
 impl FrameIo {
-    /// Looks for resets and GOAWAYs among the first `written` bytes of `slices`.
+    /// Looks for resets and GOAWAYs among the first `written` bytes of `slices`, and for data: the end of an answer may
+    /// wait for its client's window when nobody works for its request any more.
     fn note_sent(&mut self, slices: &[IoSlice<'_>], mut written: usize) {
+        let mut data = false;
         for slice in slices {
             let length = written.min(slice.len());
             self.sent.scan(&slice[..length], |frame| {
                 if BREACHES.contains(&frame.code) {
                     self.metrics.protocol_error(ProtocolError::Http2);
                 }
+                data |= frame.kind == DATA;
             });
             written -= length;
+        }
+        if data && self.watched.read.is_set() {
+            let patience = patience(&self.watched, self.idle);
+            self.watched.arm(&self.watched.read, patience);
         }
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     pub(crate) address: Arc<str>,
     /// Where it goes, if that is an address that a name may lose.
     pub(crate) socket_address: Option<SocketAddr>,
+    /// Which certificates it was made with ([`Connector::generation`]).
+    pub(crate) generation: u64,
 }
 
 /// A new connection, with what is spoken on it.
@@ -113,6 +115,14 @@ impl Connector {
         &self.to.speech
     }
 
+    /// Which certificates new connections are made with.
+    pub(crate) fn generation(&self) -> u64 {
+        match &self.to.speech {
+            Speech::Http1 | Speech::Http2 => 0,
+            Speech::Tls(tls) => tls.generation(),
+        }
+    }
+
     /// How long a connection may take.
     pub(crate) const fn timeout(&self) -> Duration {
         self.timeout
@@ -175,11 +185,13 @@ impl Connector {
     ) -> Result<Opened, UpstreamFailure> {
         let opened = async {
             let socket = socket.await?;
+            let generation = self.generation(); // before they are used
             let connection = |stream| Connection {
                 stream,
                 input: BytesMut::new(),
                 address: Arc::clone(&address),
                 socket_address,
+                generation,
             };
             let (connection, http2) = match &self.to.speech {
                 Speech::Http1 => (connection(Stream::Plain(socket)), false),

@@ -54,6 +54,8 @@ pub(crate) struct Exchange {
     /// The end of the body was sent, or nobody wants it.
     uploaded: bool,
     asks: Asks,
+    /// Whether the client can be given trailers behind an answer whose length is known.
+    trailers: bool,
     interim: usize,
     /// What the link had written when this came to it.
     written_before: u64,
@@ -89,6 +91,10 @@ enum Answer {
         left: Option<u64>,
         /// What was handed on and not given back as room for more.
         owed: usize,
+        /// The last data by its length, until its end is here.
+        last: Bytes,
+        /// What came behind it.
+        trailers: Option<HeaderMap>,
     },
     /// Bytes both ways from here on.
     Tunnel(RecvStream),
@@ -141,6 +147,7 @@ impl Exchange {
                 piece: Bytes::new(),
                 uploaded,
                 asks,
+                trailers: request.stream.is_some(),
                 interim: 0,
                 written_before,
                 failure: None,
@@ -245,9 +252,13 @@ impl Exchange {
     /// Sends as much of the piece as there is room for.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.upload.reserve_capacity(self.piece.len());
-        let room = match self.upload.capacity() {
-            0 => match self.upload.poll_capacity(context) {
-                Poll::Ready(Some(Ok(room))) => room,
+        let room = loop {
+            match self.upload.capacity() {
+                0 => {}
+                room => break room,
+            }
+            match self.upload.poll_capacity(context) {
+                Poll::Ready(Some(Ok(_))) => {} // perhaps none after all
                 Poll::Ready(Some(Err(_)) | None) => {
                     self.give_up_upload();
                     return Poll::Ready(());
@@ -257,8 +268,7 @@ impl Exchange {
                     self.watched.arm_once(&self.watched.upstream, limit);
                     return Poll::Pending;
                 }
-            },
-            room => room,
+            }
         };
         let fits = self.piece.split_to(room.min(self.piece.len()));
         match self.upload.send_data(fits, false) {
@@ -356,11 +366,22 @@ impl Exchange {
         let bodiless = self.asks == Asks::Head
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let left = content_length(&headers)?;
-        self.answer = if bodiless || (stream.is_end_stream() && left.unwrap_or(0) == 0) {
+        // To a client of HTTP/1 an answer of no length is whole with its head.
+        let empty = match left {
+            Some(0) => stream.is_end_stream() || !self.trailers,
+            Some(_) => false,
+            None => stream.is_end_stream(),
+        };
+        self.answer = if bodiless || empty {
             Answer::Over
         } else {
-            let owed = 0;
-            Answer::Body { stream, left, owed }
+            Answer::Body {
+                stream,
+                left,
+                owed: 0,
+                last: Bytes::new(),
+                trailers: None,
+            }
         };
         Ok(AnswerHead { status, headers })
     }
@@ -373,10 +394,31 @@ impl Exchange {
         if let Poll::Ready(Err(fault)) = self.poll_upload(context) {
             return Poll::Ready(Some(Err(fault.into())));
         }
-        let Answer::Body { stream, left, owed } = &mut self.answer else {
+        let trailers_pass = self.trailers;
+        let Answer::Body {
+            stream,
+            left,
+            owed,
+            last,
+            trailers,
+        } = &mut self.answer
+        else {
             return Poll::Ready(None);
         };
-        let polled = poll_body(stream, left, owed, context);
+        let polled = match trailers.take() {
+            Some(trailers) => Poll::Ready(Some(Ok(Part::Trailers(trailers)))),
+            None => poll_body(stream, left, owed, last, context),
+        };
+        let polled = match polled {
+            // The last data, which has waited for its end.
+            Poll::Ready(end @ (None | Some(Ok(Part::Trailers(_))))) if !last.is_empty() => {
+                if let Some(Ok(Part::Trailers(came))) = end {
+                    *trailers = Some(came).filter(|_| trailers_pass);
+                }
+                Poll::Ready(Some(Ok(Part::Data(std::mem::take(last)))))
+            }
+            polled => polled,
+        };
         if polled.is_pending() {
             if self.watched.passed(&self.watched.upstream) {
                 return Poll::Ready(Some(Err(self.pause.exceeded().into())));
@@ -386,7 +428,7 @@ impl Exchange {
             return Poll::Pending;
         }
         self.watched.upstream.clear();
-        let at_end = stream.is_end_stream() && left.unwrap_or(0) == 0;
+        let at_end = stream.is_end_stream() && left.unwrap_or(0) == 0 && trailers.is_none();
         if at_end || matches!(polled, Poll::Ready(None | Some(Ok(Part::Trailers(_))))) {
             self.answer = Answer::Over;
         }
@@ -400,11 +442,13 @@ impl Exchange {
     }
 }
 
-/// The next part of a body.
+/// The next part of a body. Where its length is known, the last data goes to `last` unless its end came with it: a
+/// client of HTTP/1 has a whole answer with that, and it must not be whole before the upstream says so.
 fn poll_body(
     stream: &mut RecvStream,
     left: &mut Option<u64>,
     owed: &mut usize,
+    last: &mut Bytes,
     context: &mut Context<'_>,
 ) -> Poll<Option<Result<Part, UpstreamFailure>>> {
     let mut give_back = std::mem::take(owed);
@@ -428,6 +472,10 @@ fn poll_body(
                 return Poll::Ready(Some(Err(UpstreamFailure::Malformed(why))));
             };
             *left = rest;
+            if rest == 0 && !stream.is_end_stream() {
+                *last = data;
+                continue;
+            }
         }
         *owed = data.len();
         return Poll::Ready(Some(Ok(Part::Data(data))));

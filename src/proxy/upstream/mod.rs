@@ -25,7 +25,6 @@ use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
@@ -66,8 +65,6 @@ pub(crate) struct Upstream {
     links: Links,
     /// What the upstream has chosen when it was asked last; none: it was not yet.
     chosen: Cell<Option<Chosen>>,
-    /// Which certificates the kept connections were made with.
-    generation: Cell<u64>,
     patience: Patience,
     clock: Arc<CoarseClock>,
 }
@@ -168,7 +165,6 @@ impl Upstream {
             pool,
             links: Links::default(),
             chosen: Cell::new(None),
-            generation: Cell::new(0),
             patience,
             clock,
         }
@@ -422,16 +418,13 @@ impl Upstream {
                     .is_none_or(|address| addresses.contains(address))
             });
         }
-        if let Speech::Tls(tls) = self.connector.speech()
-            && self.generation.replace(tls.generation()) != tls.generation()
-        {
-            // Whoever is not trusted any more gets no new requests; what runs ends in peace.
-            self.pool.retain(|_| false);
-            self.links.expire(Duration::ZERO, now, |_| false);
-        }
+        // Whoever is not trusted any more gets no new requests; what runs ends in peace.
+        let generation = self.connector.generation();
+        self.pool.retain(|kept| kept.generation == generation);
         self.links.expire(self.pool.idle_max(), now, |link| {
             let kept = link.socket_address.zip(addresses);
-            kept.is_none_or(|(address, addresses)| addresses.contains(address))
+            link.generation == generation
+                && kept.is_none_or(|(address, addresses)| addresses.contains(address))
         });
     }
 
@@ -539,9 +532,11 @@ impl AnswerBody {
             None => false,
         };
         if over && let Some(Exchange::Http1(exchange)) = self.exchange.take() {
-            self.upstream
-                .pool
-                .put(exchange.into_parts().0, self.upstream.clock.coarse());
+            let (connection, upstream) = (exchange.into_parts().0, &self.upstream);
+            // One that was made with other certificates could be in use at every look at the pool.
+            if connection.generation == upstream.connector.generation() {
+                upstream.pool.put(connection, upstream.clock.coarse());
+            }
         }
     }
 }

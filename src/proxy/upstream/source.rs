@@ -94,7 +94,14 @@ impl Source {
     /// Nobody wants the rest. Without it the request must not be sent again.
     pub(super) fn give_up(&mut self) {
         self.begun |= self.body.is_some();
-        self.body = None;
+        self.leave();
+    }
+
+    /// Nobody reads on, and nobody keeps the client's time any more.
+    fn leave(&mut self) {
+        if let (Some(body), Some(stream)) = (self.body.take(), &self.stream) {
+            stream.leave_unread(body);
+        }
     }
 
     /// The next piece; `None` at the end, and for ever after.
@@ -134,6 +141,10 @@ impl Source {
                     }
                 },
                 Some(Err(error)) => return Poll::Ready(Some(Err(BodyFault::of(&error)))),
+                // hyper takes a reset with NO_ERROR for an end.
+                None if self.stream.is_some() && !body.is_end_stream() => {
+                    return Poll::Ready(Some(Err(BodyFault::Gone)));
+                }
                 None => {
                     self.body = None;
                     return Poll::Ready(None);
@@ -153,8 +164,6 @@ impl Source {
 
 impl Drop for Source {
     fn drop(&mut self) {
-        if let (Some(stream), Some(body)) = (&self.stream, self.body.take()) {
-            stream.leave_unread(body);
-        }
+        self.leave();
     }
 }

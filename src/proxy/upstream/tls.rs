@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
+use rustls::ClientConnection;
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
@@ -148,6 +149,17 @@ impl ClientTls {
     pub(crate) fn check(upstream: &Upstream, files: &UpstreamTls) -> Result<(), UpstreamTlsError> {
         server_name(upstream, files)?;
         Material::read(files)?.offers(files).map(drop)
+    }
+
+    /// One connection's side of TLS, with HTTP/1.1 alone on offer: for whoever looks whether the upstream can be
+    /// believed.
+    pub(crate) fn once(
+        upstream: &Upstream,
+        files: &UpstreamTls,
+    ) -> Result<ClientConnection, UpstreamTlsError> {
+        let name = server_name(upstream, files)?;
+        let offers = Material::read(files)?.offers(files)?;
+        ClientConnection::new(offers.http1, name).map_err(UpstreamTlsError::Library)
     }
 
     /// Changes when connections are made with other files.

@@ -243,6 +243,7 @@ fn connection(stream: TcpStream) -> Connection {
         input: BytesMut::new(),
         address: "upstream".into(),
         socket_address: None,
+        generation: 0,
     }
 }
 

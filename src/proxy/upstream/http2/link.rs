@@ -57,6 +57,8 @@ pub(crate) struct Link {
     pub(crate) address: Arc<str>,
     /// Where it goes, if that is an address that a name may lose.
     pub(crate) socket_address: Option<SocketAddr>,
+    /// Which certificates it was made with.
+    pub(crate) generation: u64,
     /// What its requests call their scheme.
     pub(super) scheme: Scheme,
     sender: RefCell<SendRequest<Bytes>>,
@@ -90,6 +92,7 @@ impl Link {
             stream,
             address,
             socket_address,
+            generation,
             ..
         } = connection;
         let scheme = match &stream {
@@ -107,6 +110,7 @@ impl Link {
         let link = Rc::new(Self {
             address,
             socket_address,
+            generation,
             scheme,
             sender: RefCell::new(sender),
             written,

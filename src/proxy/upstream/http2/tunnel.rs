@@ -72,12 +72,15 @@ impl AsyncWrite for Tunnel {
         }
         let this = self.get_mut();
         this.send.reserve_capacity(bytes.len().min(WRITE_MAX));
-        let room = match this.send.capacity() {
-            0 => match ready!(this.send.poll_capacity(context)) {
-                Some(room) => room.map_err(broken)?,
+        let room = loop {
+            match this.send.capacity() {
+                0 => {}
+                room => break room,
+            }
+            match ready!(this.send.poll_capacity(context)) {
+                Some(room) => drop(room.map_err(broken)?), // perhaps none after all
                 None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            },
-            room => room,
+            }
         };
         let taken = room.min(bytes.len()).min(WRITE_MAX);
         let data = Bytes::copy_from_slice(&bytes[..taken]);
