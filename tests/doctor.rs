@@ -357,7 +357,7 @@ fn modes_that_are_too_wide_or_too_narrow_are_found() {
         .fails("file modes", &["cannot be read by uid", "fsGroup"]);
     let secrets = Around {
         as_nobody: true,
-        before: "chmod 600 keys.yaml; mkdir data; echo '{}' > data/admin.json; chmod 640 data/admin.json; echo 'a: b' > admin-tokens",
+        before: "chmod 600 keys.yaml; mkdir data; echo '{}' > data/admin.json; chmod 640 data/admin.json; echo 'a: b' > admin-tokens; chmod 644 admin-tokens",
         ..Around::default()
     };
     let report = doctor_in(&Setup::of(&upstream).admin(""), &secrets);
