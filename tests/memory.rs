@@ -265,10 +265,11 @@ fn idle_connections_are_small() {
     eprintln!("ulimit -n {descriptors}");
     let mut too_large = Vec::new();
     for (way, bound) in [
-        (Way::Http1, 16.0),
+        // Most of it is hyper's two buffers: 16.0 to 16.2 were measured, and a page more or less is the allocator's.
+        (Way::Http1, 17.0),
         (Way::Http1Tls, 40.0),
-        (Way::Http2, 64.0),
-        (Way::Http2Tls, 80.0),
+        (Way::Http2, 40.0),
+        (Way::Http2Tls, 40.0),
     ] {
         let upstream = Upstream::fast();
         let gate = Gate::in_front_of(&upstream.url());
