@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::Instant;
 
 use rustix::process::Resource;
 use rustix::process::Rlimit;
@@ -25,6 +24,7 @@ use crate::harness::frames::settings;
 use crate::harness::keygate::Keygate;
 use crate::harness::requests::get;
 use crate::harness::requests::request;
+use crate::harness::settled;
 use crate::harness::setup::Setup;
 use crate::harness::setup::write_in_place;
 use crate::harness::tls::AUTHORITY;
@@ -38,6 +38,9 @@ const IDLE: usize = 10_000;
 const STALLED: usize = 20;
 
 const GIB: u64 = 1 << 30;
+
+/// What has not moved for this long has settled.
+const A_WHILE: Duration = Duration::from_millis(700);
 
 /// In what way a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,19 +206,6 @@ fn raise_descriptor_limit() -> u64 {
     limit.maximum.unwrap_or(u64::MAX)
 }
 
-/// Waits until `count` has not moved for a while.
-fn settled(count: impl Fn() -> u64) -> u64 {
-    let (mut last, mut since) = (count(), Instant::now());
-    while since.elapsed() < Duration::from_millis(700) {
-        std::thread::yield_now();
-        let now = count();
-        if now != last {
-            (last, since) = (now, Instant::now());
-        }
-    }
-    last
-}
-
 /// What each of `count` things has added to the resident set, KiB.
 #[expect(clippy::cast_precision_loss, reason = "megabytes")]
 fn each(before: u64, after: u64, count: usize) -> f64 {
@@ -287,7 +277,7 @@ fn idle_connections_are_small() {
                 .flat_map(|thread| thread.join().unwrap())
                 .collect()
         });
-        let after = settled(|| gate.resident());
+        let after = settled("memory", A_WHILE, || gate.resident());
         let cost = each(before, after, held.len());
         eprintln!(
             "{way:?}: {cost:.1} KiB for each of {} idle connections",
@@ -308,10 +298,10 @@ fn a_client_that_does_not_read_holds_little() {
         let sent = Arc::new(AtomicU64::new(0));
         let gate = Gate::in_front_of(&format!("http://{}", endless(&sent)));
         drop(gate.stalled_reader(way));
-        let before = settled(|| gate.resident());
+        let before = settled("memory", A_WHILE, || gate.resident());
         sent.store(0, Ordering::Relaxed);
         let held: Vec<Held> = (0..STALLED).map(|_| gate.stalled_reader(way)).collect();
-        let taken = settled(|| sent.load(Ordering::Relaxed));
+        let taken = settled("the answers", A_WHILE, || sent.load(Ordering::Relaxed));
         assert!(taken < GIB, "nothing was stalled: {taken} bytes were sent");
         let cost = each(before, gate.resident(), held.len());
         eprintln!(
@@ -329,7 +319,7 @@ fn an_upstream_that_does_not_read_holds_little() {
         let reached = Arc::new(AtomicU64::new(0));
         let gate = Gate::in_front_of(&format!("http://{}", deaf(&reached)));
         drop(gate.stalled_upload(way));
-        let before = settled(|| gate.resident());
+        let before = settled("memory", A_WHILE, || gate.resident());
         reached.store(0, Ordering::Relaxed);
         let held: Vec<Held> = std::thread::scope(|scope| {
             let upload = || gate.stalled_upload(way);

@@ -17,6 +17,7 @@ use crate::harness::noise;
 use crate::harness::requests::get;
 use crate::harness::requests::post;
 use crate::harness::requests::request;
+use crate::harness::settled;
 use crate::harness::setup::GOOD;
 use crate::harness::setup::Setup;
 use crate::harness::sha256;
@@ -288,12 +289,13 @@ fn a_client_that_does_not_read_holds_back_its_answer_and_nobody_else() {
     for client in &mut stalled {
         client.send(get(&format!("/big/{BIG}")));
     }
-    let mut before = usize::MAX;
-    eventually("the upstream gets no more room", SOON, || {
-        thread::sleep(Duration::from_millis(300));
-        let given = upstream.given();
-        given > 0 && std::mem::replace(&mut before, given) == given
-    });
+    let given = || upstream.given() as u64;
+    eventually("the answers have begun", SOON, || given() > 0);
+    let before = settled(
+        "the upstream gets no more room",
+        Duration::from_millis(300),
+        given,
+    );
     // The kernel holds up to some megabytes for each of the two sockets of a client.
     assert!(
         before < 8 * (12 * 1024 * 1024),

@@ -76,6 +76,20 @@ pub(crate) fn throughout(what: &str, span: Duration, mut holds: impl FnMut() -> 
     }
 }
 
+/// Waits until `count` has not moved for `span`, and says where it stands.
+#[track_caller]
+pub(crate) fn settled(what: &str, span: Duration, count: impl Fn() -> u64) -> u64 {
+    let (mut last, mut since) = (count(), Instant::now());
+    eventually(what, SOON, || {
+        let now = count();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        since.elapsed() >= span
+    });
+    last
+}
+
 /// SHA-256 in hex.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)

@@ -36,6 +36,9 @@ fn under_load(keygate: &mut Keygate, more: usize, end: Signal) -> Seen {
     })
 }
 
+/// The least that the kernel copies of a write before it looks for a fatal signal, bytes.
+const PAGE: usize = 4096;
+
 /// The request ids in the log, each once; how many bytes stand behind the last whole line.
 fn recorded(keygate: &Keygate) -> (HashSet<String>, usize) {
     let lines = keygate.transactions();
@@ -46,7 +49,14 @@ fn recorded(keygate: &Keygate) -> (HashSet<String>, usize) {
     assert_eq!(ids.len(), lines.len(), "a request was recorded twice");
     let text = fs::read(keygate.transactions_folder().join("transactions.ndjson")).unwrap();
     let whole = text.iter().rposition(|byte| *byte == b'\n');
-    (ids, text.len() - whole.map_or(0, |at| at + 1))
+    let torn = text.len() - whole.map_or(0, |at| at + 1);
+    // Linux looks for a fatal signal between the pages of a write, and nowhere else.
+    assert!(
+        torn == 0 || text.len().is_multiple_of(PAGE),
+        "{torn} bytes of a line at {}: not what a kill leaves",
+        text.len()
+    );
+    (ids, torn)
 }
 
 /// Kills a keygate under load, this often; every answer that was seen whole must have its line. With `drop`, a disk that is
@@ -71,7 +81,7 @@ fn survives_kills(durability: &str, kills: usize) {
             missing.len(),
             seen.answered.len()
         );
-        // Linux looks for a fatal signal between the pages of a write: what is cut there nobody was told of.
+        // What was cut nobody was told of: no answer is missing.
         cut += usize::from(torn > 0);
         answered += seen.answered.len();
         asked += seen.asked.len();
